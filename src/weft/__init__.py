@@ -1,0 +1,1 @@
+"""Weft weaves GenAI microservices into megaservices and serves them behind one gateway."""

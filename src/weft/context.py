@@ -1,0 +1,130 @@
+"""The one piece of per-request state: who asks, under which id, until when, traced how.
+
+A :class:`Context` is made where a request comes in (or by a test) and is current, through one ContextVar, for
+all that runs for it. Tasks that a request starts inherit it. It is never shared between requests.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextvars import ContextVar
+from typing import Final
+
+DEFAULT_TENANT: Final = "default"
+"""The tenant of installations that have only one."""
+
+
+class Context:
+    """One request as every layer sees it.
+
+    Attributes:
+        request_id: Names the request in replies, logs and traces.
+        deadline: ``time.monotonic()`` seconds after which nothing new starts; None is no deadline.
+        trace_id, span_id: W3C trace context: 32 and 16 lower-case hex digits; made when first asked for.
+        tenant: Whose documents, caches and jobs these are.
+        caller: Who asks; empty is anonymous.
+        readers: Groups whose documents the caller may read; None is only those without ``readers``.
+        step: The journal's id of the step that runs now; a step begun under it has it as its parent.
+        run: The journal's id of the run.
+        usage: Token counts of this request, summed by the run.
+        values: Whatever one layer leaves for another of the same request, by name. Small; usually empty.
+    """
+
+    __slots__ = (
+        "_span_id",
+        "_trace_id",
+        "caller",
+        "deadline",
+        "readers",
+        "request_id",
+        "run",
+        "step",
+        "tenant",
+        "trace_flags",
+        "usage",
+        "values",
+    )
+
+    def __init__(
+        self,
+        request_id: str = "",
+        *,
+        deadline: float | None = None,
+        tenant: str = DEFAULT_TENANT,
+        caller: str = "",
+        readers: list[str] | None = None,
+        traceparent: str | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self.deadline = deadline
+        self.tenant = tenant
+        self.caller = caller
+        self.readers = readers
+        self.step = 0
+        self.run = 0
+        self.usage: tuple[int, int] | None = None
+        self.values: dict[str, object] | None = None
+        self._trace_id = self._span_id = ""
+        self.trace_flags = "01"
+        if traceparent is not None:
+            self._read_traceparent(traceparent)
+
+    def _read_traceparent(self, header: str) -> None:
+        # W3C Trace Context, section 3.2: version-traceid-parentid-flags; anything malformed restarts the trace.
+        parts = header.strip().split("-")
+        if (
+            len(parts) >= 4
+            and parts[0] != "ff"
+            and [len(part) for part in parts[:4]] == [2, 32, 16, 2]
+            and all(_is_hex(part) for part in parts[:4])
+            and parts[1].strip("0")
+            and parts[2].strip("0")
+        ):
+            self._trace_id, self._span_id, self.trace_flags = parts[1], parts[2], parts[3]
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that this request belongs to."""
+        if not self._trace_id:
+            self._trace_id = os.urandom(16).hex()
+        return self._trace_id
+
+    @property
+    def span_id(self) -> str:
+        """The span under which the next hop goes."""
+        if not self._span_id:
+            self._span_id = os.urandom(8).hex()
+        return self._span_id
+
+    def traceparent(self) -> str:
+        """The ``traceparent`` header for the next hop."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.trace_flags}"
+
+    def time_left_s(self) -> float | None:
+        """Seconds until the deadline (negative: it has passed); None when there is none."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def shorten(self, timeout_s: float) -> None:
+        """Bring the deadline to at most ``timeout_s`` from now; it is never moved out."""
+        deadline = time.monotonic() + timeout_s
+        if self.deadline is None or deadline < self.deadline:
+            self.deadline = deadline
+
+    def scope(self) -> tuple[str, list[str] | None]:
+        """Tenant and readers, as a scoped store asks for them."""
+        return self.tenant, self.readers
+
+
+def _is_hex(text: str) -> bool:
+    return all(c in "0123456789abcdef" for c in text)
+
+
+current: ContextVar[Context] = ContextVar("weft_context")
+"""The request that the running task works for."""
+
+
+def scope() -> tuple[str, list[str] | None]:
+    """Tenant and readers of the current request; the default tenant, unprivileged, outside of one."""
+    context = current.get(None)
+    return context.scope() if context is not None else (DEFAULT_TENANT, None)

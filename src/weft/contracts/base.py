@@ -1,0 +1,199 @@
+"""The parts of a contract: operations, routes and wire forms.
+
+A *form* is one way to write an operation's request and response on the wire: our own (the Structs as JSON),
+OpenAI's, OPEA's, TEI's. A route lists the forms it speaks; :meth:`Operation.decode` picks the one whose
+fields the body has, and the reply is written in the same form. Transport uses the own form, which is the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from weft.errors import InvalidRequestError
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Form(Protocol):
+    """One way to write an operation on the wire. Stateless; shared by all requests."""
+
+    name: str
+
+    def matches(self, fields: frozenset[str]) -> bool:
+        """Whether a JSON object with these top-level keys is written in this form."""
+        ...
+
+    def decode(self, body: bytes) -> Any:
+        """The request Struct that ``body`` stands for.
+
+        Raises:
+            InvalidRequestError: The body is not this form; ``param`` names the field.
+        """
+        ...
+
+    def encode(self, response: Any, request: Any) -> bytes:
+        """The reply's body, for the request that :meth:`decode` returned."""
+        ...
+
+
+def invalid(error: msgspec.DecodeError) -> InvalidRequestError:
+    """Msgspec's error as the caller should read it: the message with its path, and ``param`` set."""
+    text = str(error)
+    path = text.rpartition(" - at `")[2].removesuffix("`") if " - at `" in text else ""
+    param = path.removeprefix("$.").removeprefix("$") or None
+    return InvalidRequestError(f"the request body is not valid: {text}", param=param)
+
+
+class JsonForm:
+    """The own form: the Struct as JSON, fields by their own names. OpenAI's where the Struct is OpenAI's."""
+
+    def __init__(self, request: type[Any], *, name: str = "weft") -> None:
+        self.name = name
+        self._decode = msgspec.json.Decoder(request).decode
+
+    def matches(self, fields: frozenset[str]) -> bool:
+        """Any object: what other forms did not claim is read as the own one."""
+        return True
+
+    def decode(self, body: bytes) -> Any:
+        """See :class:`Form`. An empty body is an empty object, for operations whose fields all have defaults."""
+        try:
+            return self._decode(body or b"{}")
+        except msgspec.DecodeError as error:
+            raise invalid(error) from error
+
+    def encode(self, response: Any, request: Any) -> bytes:
+        """See :class:`Form`."""
+        return _encode(response)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an operation answers.
+
+    Attributes:
+        path: The path, versioned.
+        method: The HTTP method.
+        opea: True on routes whose defaults are OPEA's (any ``model`` is ignored).
+        form: The one form that this route speaks; None: whichever of the operation's forms the body has.
+    """
+
+    path: str
+    method: str = "POST"
+    opea: bool = False
+    form: Form | None = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that a component of a contract can be asked.
+
+    Attributes:
+        name: The component's method; the primary operation of every contract is ``invoke``.
+        request: Struct type of the request.
+        response: Struct type of the response.
+        chunk: Struct type of a streamed chunk; None when the operation does not stream. A streaming ``invoke``
+            has its stream in the component's method ``stream``.
+        idempotent: Whether asking twice is the same as asking once (only then is it ever retried).
+        routes: Where it answers; the first is the one that transport calls.
+        forms: The wire forms beside the own one, in the order in which they are tried.
+        collect: For a streaming operation: folds its chunks into the response.
+        openai: Errors in OpenAI's form instead of problem+json.
+    """
+
+    name: str
+    request: type[Any]
+    response: type[Any]
+    chunk: type[Any] | None = None
+    idempotent: bool = True
+    routes: tuple[Route, ...] = ()
+    forms: tuple[Form, ...] = ()
+    collect: Callable[[list[Any]], Any] | None = None
+    openai: bool = False
+    own: JsonForm = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", JsonForm(self.request, name="openai" if self.openai else "weft"))
+
+    def decode(self, body: bytes) -> tuple[Any, Form]:
+        """The request in ``body`` and the form it is written in.
+
+        Raises:
+            InvalidRequestError: It is not JSON, or no form fits.
+        """
+        if self.forms:
+            fields = top_level_fields(body)
+            for form in self.forms:
+                if form.matches(fields):
+                    return form.decode(body), form
+        return self.own.decode(body), self.own
+
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def top_level_fields(body: bytes) -> frozenset[str]:
+    """The keys of the JSON object in ``body``; none when it is empty or no object."""
+    try:
+        return frozenset(_decode_object(body)) if body else frozenset()
+    except msgspec.DecodeError:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a family of components promises.
+
+    Attributes:
+        name: How specs name it.
+        description: One sentence for people.
+        operations: By name; ``invoke`` is there unless the family has no primary operation.
+        protocol: The Protocol that components annotate their ``uses`` with; None for a component of no family.
+        scope: Wraps an implementation so that it acts for the current caller (see ``ScopedStore``); it is given
+            a function that returns tenant and readers.
+    """
+
+    name: str
+    description: str
+    operations: dict[str, Operation]
+    protocol: type[Any] | None = None
+    scope: Callable[[Any, Callable[[], tuple[str, list[str] | None]]], Any] | None = None
+
+    @property
+    def primary(self) -> Operation:
+        """The operation that a node calls when it names none."""
+        return self.operations.get("invoke") or next(iter(self.operations.values()))
+
+    @property
+    def streams(self) -> bool:
+        """Whether the primary operation can stream."""
+        return self.primary.chunk is not None
+
+    def digest(self) -> str:
+        """A hash of what both sides must agree on: operations, and their required fields with their types.
+
+        Optional fields do not count: they may come and go between releases.
+        """
+        import hashlib  # noqa: PLC0415 - only `check` and registration hash contracts
+
+        lines = [self.name]
+        for name, operation in sorted(self.operations.items()):
+            for role, type_ in (("in", operation.request), ("out", operation.response)):
+                lines += [f"{name}.{role}.{entry}" for entry in required_fields(type_)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def required_fields(type_: type[Struct]) -> list[str]:
+    """``name: type`` of each field without a default, sorted."""
+    return sorted(
+        f"{f.encode_name}: {_type_name(f.type)}" for f in msgspec.structs.fields(type_) if f.required
+    )
+
+
+def _type_name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")

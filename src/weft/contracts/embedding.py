@@ -1,0 +1,148 @@
+"""The embedding contract: texts in, one vector for each out.
+
+Source: OpenAI API, "Create embeddings"; Text Embeddings Inference, ``POST /embed``.
+"""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Raw, Struct
+
+from weft.contracts.base import Contract, Operation, Route, invalid
+from weft.errors import InvalidRequestError
+from weft.types import Usage, floats
+
+
+class EmbeddingRequest(Struct, omit_defaults=True):
+    """Texts to embed, 1 to 2,048 of them."""
+
+    texts: list[str]
+    model: str = ""
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class EmbeddingResponse(Struct, omit_defaults=True):
+    """One encoded vector (see ``weft.types.floats``) for each text, in order."""
+
+    embeddings: list[Raw]
+    model: str = ""
+    usage: Usage | None = None
+
+
+class Embedder(Protocol):
+    """What ``uses: {embedder: ...}`` binds."""
+
+    async def invoke(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """One vector for each text, in order."""
+        ...
+
+
+class _OpenAIRequest(Struct):
+    input: str | list[str]
+    model: str = ""
+    encoding_format: str = "float"
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class _Wire(EmbeddingRequest):
+    """The request with how its reply is to be written."""
+
+    base64: bool = False
+
+
+class OpenAIForm:
+    """``{"input": ...}`` → ``{"object": "list", "data": [...]}``, vectors as arrays or base64."""
+
+    name = "openai"
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(_OpenAIRequest).decode
+
+    def matches(self, fields: frozenset[str]) -> bool:
+        """OpenAI calls the texts ``input``."""
+        return "input" in fields
+
+    def decode(self, body: bytes) -> Any:
+        """See :class:`weft.contracts.Form`."""
+        try:
+            request = self._decode(body)
+        except msgspec.DecodeError as error:
+            raise invalid(error) from error
+        if request.encoding_format not in ("float", "base64"):
+            raise InvalidRequestError("encoding_format must be 'float' or 'base64'", param="encoding_format")
+        texts = [request.input] if isinstance(request.input, str) else request.input
+        return _Wire(
+            texts, request.model, request.dimensions, request.user, base64=request.encoding_format == "base64"
+        )
+
+    def encode(self, response: EmbeddingResponse, request: Any) -> bytes:
+        """See :class:`weft.contracts.Form`."""
+        as_base64 = isinstance(request, _Wire) and request.base64
+        usage = response.usage or Usage()
+        return msgspec.json.encode(
+            {
+                "object": "list",
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": _base64(raw) if as_base64 else raw}
+                    for index, raw in enumerate(response.embeddings)
+                ],
+                "model": response.model,
+                "usage": {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens},
+            }
+        )
+
+
+def _base64(raw: Raw) -> str:
+    return base64.b64encode(array("f", floats(raw)).tobytes()).decode()
+
+
+class _TeiRequest(Struct):
+    inputs: str | list[str]
+
+
+class TeiForm:
+    """``{"inputs": str or list}`` → ``[[...]]``."""
+
+    name = "tei"
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(_TeiRequest).decode
+
+    def matches(self, fields: frozenset[str]) -> bool:
+        """TEI calls the texts ``inputs``."""
+        return "inputs" in fields
+
+    def decode(self, body: bytes) -> Any:
+        """See :class:`weft.contracts.Form`."""
+        try:
+            inputs = self._decode(body).inputs
+        except msgspec.DecodeError as error:
+            raise invalid(error) from error
+        return EmbeddingRequest([inputs] if isinstance(inputs, str) else inputs)
+
+    def encode(self, response: EmbeddingResponse, request: Any) -> bytes:
+        """See :class:`weft.contracts.Form`."""
+        return msgspec.json.encode(response.embeddings)
+
+
+CONTRACT = Contract(
+    name="embedding",
+    description="Turns texts into vectors.",
+    operations={
+        "invoke": Operation(
+            "invoke",
+            EmbeddingRequest,
+            EmbeddingResponse,
+            routes=(Route("/v1/embeddings"), Route("/embed", opea=True)),
+            forms=(OpenAIForm(), TeiForm()),
+            openai=True,
+        )
+    },
+    protocol=Embedder,
+)

@@ -1,0 +1,124 @@
+"""The reranker contract: a question and passages in, the best of them in order out.
+
+Source of the other forms: GenAIComps, ``/v1/reranking``; Text Embeddings Inference, ``POST /rerank``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from weft.contracts.base import Contract, Operation, Route, invalid
+from weft.types import Document
+
+
+class RerankRequest(Struct, omit_defaults=True):
+    """Passages to put in order; ``top_n`` None is the reranker's own default."""
+
+    query: str
+    documents: list[Document]
+    top_n: int | None = None
+
+
+class RerankResponse(Struct, omit_defaults=True):
+    """The best passages, best first, scored."""
+
+    documents: list[Document]
+
+
+class Reranker(Protocol):
+    """What ``uses: {reranker: ...}`` binds."""
+
+    async def invoke(self, request: RerankRequest) -> RerankResponse:
+        """The best passages, best first."""
+        ...
+
+
+class _OpeaRequest(Struct):
+    retrieved_docs: list[Document]
+    initial_query: str | None = None
+    input: str | None = None
+    top_n: int = 1
+
+
+class _Asked(RerankRequest):
+    by_input: bool = False
+
+
+class OpeaForm:
+    """``{initial_query | input, retrieved_docs, top_n}`` → ``{query, documents}`` or ``{reranked_docs}``."""
+
+    name = "opea"
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(_OpeaRequest).decode
+
+    def matches(self, fields: frozenset[str]) -> bool:
+        """OPEA calls the passages ``retrieved_docs``."""
+        return "retrieved_docs" in fields
+
+    def decode(self, body: bytes) -> Any:
+        """See :class:`weft.contracts.Form`."""
+        try:
+            r = self._decode(body)
+        except msgspec.DecodeError as error:
+            raise invalid(error) from error
+        query = r.initial_query if r.initial_query is not None else r.input or ""
+        return _Asked(query, r.retrieved_docs, r.top_n, by_input=r.initial_query is None)
+
+    def encode(self, response: RerankResponse, request: Any) -> bytes:
+        """See :class:`weft.contracts.Form`."""
+        if isinstance(request, _Asked) and request.by_input:
+            ranked = [{"text": d.text, "score": d.score} for d in response.documents]
+            return msgspec.json.encode({"reranked_docs": ranked})
+        return msgspec.json.encode(
+            {"query": request.query, "documents": [d.text for d in response.documents]}
+        )
+
+
+class _TeiRequest(Struct):
+    query: str
+    texts: list[str]
+
+
+class TeiForm:
+    """``{query, texts}`` → ``[{"index", "score"}]``, best first."""
+
+    name = "tei"
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(_TeiRequest).decode
+
+    def matches(self, fields: frozenset[str]) -> bool:
+        """TEI sends plain ``texts``."""
+        return "texts" in fields
+
+    def decode(self, body: bytes) -> Any:
+        """See :class:`weft.contracts.Form`."""
+        try:
+            r = self._decode(body)
+        except msgspec.DecodeError as error:
+            raise invalid(error) from error
+        return RerankRequest(r.query, [Document(t, id=str(i)) for i, t in enumerate(r.texts)], len(r.texts))
+
+    def encode(self, response: RerankResponse, request: Any) -> bytes:
+        """See :class:`weft.contracts.Form`."""
+        return msgspec.json.encode([{"index": int(d.id), "score": d.score} for d in response.documents])
+
+
+CONTRACT = Contract(
+    name="reranker",
+    description="Orders passages by how well they answer a question.",
+    operations={
+        "invoke": Operation(
+            "invoke",
+            RerankRequest,
+            RerankResponse,
+            routes=(Route("/v1/reranking"), Route("/rerank", opea=True)),
+            forms=(OpeaForm(), TeiForm()),
+        )
+    },
+    protocol=Reranker,
+)

@@ -1,0 +1,218 @@
+"""The store contract: passages with vectors, kept, searched, listed and deleted, tenant by tenant.
+
+Components never see a store itself but a *scoped* one: it writes the caller's tenant into every request and
+the caller's groups into every search, so that no component can forget to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from weft.contracts.base import Contract, Operation, Route
+from weft.types import Document, Empty
+
+
+class SearchRequest(Struct, omit_defaults=True):
+    """Search by vector, by words, or by both (each passage then has both scores in its metadata).
+
+    Attributes:
+        query: Words, for ``text`` and ``hybrid``.
+        embedding: The vector, for ``dense`` and ``hybrid``.
+        mode: Which index to ask. ``hybrid`` returns the union of the best ``k`` of each.
+        k: How many passages of each index.
+        filter: Metadata equality: name to value, or to a list of allowed values.
+        with_embeddings: Whether the passages carry their vectors.
+        tenant, readers: Set by the scoped store; what a component writes here is overwritten.
+    """
+
+    query: str = ""
+    embedding: Raw | None = None
+    mode: Literal["dense", "text", "hybrid"] = "dense"
+    k: int = 4
+    filter: dict[str, Any] | None = None
+    collection: str = ""
+    with_embeddings: bool = False
+    tenant: str = ""
+    readers: list[str] | None = None
+
+
+class Hit(Struct, omit_defaults=True):
+    """One passage found: cosine similarity (-1 to 1) and BM25 score (≥ 0), None where that index missed it."""
+
+    document: Document
+    dense: float | None = None
+    text: float | None = None
+
+
+class SearchResponse(Struct, omit_defaults=True):
+    """Passages found, best first (``hybrid``: by dense score, then by text score)."""
+
+    hits: list[Hit]
+
+
+class UpsertRequest(Struct, omit_defaults=True):
+    """Passages to keep, each with its ``id`` and ``embedding``; the same id replaces.
+
+    Attributes:
+        file: The name they are listed and deleted under.
+        digest: SHA-256 of the file's content, to see that it is unchanged.
+        replace: Passages of ``file`` that are not in this request are deleted after these are in.
+    """
+
+    documents: list[Document]
+    file: str = ""
+    digest: str = ""
+    replace: bool = False
+    collection: str = ""
+    tenant: str = ""
+
+
+class UpsertResponse(Struct):
+    """How many passages are in now under this file."""
+
+    count: int
+
+
+class DeleteRequest(Struct, omit_defaults=True):
+    """Delete all passages of a file; ``all_files`` deletes the whole collection."""
+
+    file: str = ""
+    all_files: bool = False
+    collection: str = ""
+    tenant: str = ""
+
+
+class DeleteResponse(Struct):
+    """How many passages were deleted."""
+
+    count: int
+
+
+class ListRequest(Struct, omit_defaults=True):
+    """Which files are in."""
+
+    collection: str = ""
+    tenant: str = ""
+
+
+class StoredFile(Struct, omit_defaults=True):
+    """One ingested file."""
+
+    name: str
+    digest: str = ""
+    chunks: int = 0
+    metadata: dict[str, Any] = {}
+
+
+class ListResponse(Struct):
+    """The files, by name."""
+
+    files: list[StoredFile]
+
+
+class CollectionsRequest(Struct, omit_defaults=True):
+    """Which collections there are."""
+
+    tenant: str = ""
+
+
+class CollectionsResponse(Struct):
+    """Names of collections."""
+
+    collections: list[str]
+
+
+class StoreDescription(Struct, omit_defaults=True):
+    """What a store says of itself."""
+
+    engine: str
+    passages: int = 0
+
+
+class Store(Protocol):
+    """What ``uses: {store: ...}`` binds."""
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        """The best passages."""
+        ...
+
+    async def upsert(self, request: UpsertRequest) -> UpsertResponse:
+        """Keep passages; when this returns they are on disk and found."""
+        ...
+
+    async def delete(self, request: DeleteRequest) -> DeleteResponse:
+        """Delete a file's passages."""
+        ...
+
+    async def list(self, request: ListRequest) -> ListResponse:
+        """The files that are in."""
+        ...
+
+    async def collections(self, request: CollectionsRequest) -> CollectionsResponse:
+        """The collections that are in."""
+        ...
+
+    async def describe(self, request: Empty) -> StoreDescription:
+        """Engine and size."""
+        ...
+
+
+class ScopedStore:
+    """A store that acts for one caller: tenant and readers come from the request's context, always.
+
+    Args:
+        store: The store behind it.
+        scope: Gives the current request's tenant and the groups whose passages its caller may read
+            (None: only passages without ``readers``).
+    """
+
+    def __init__(self, store: Store, scope: Callable[[], tuple[str, list[str] | None]]) -> None:
+        self._store, self._scope = store, scope
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        """See :class:`Store`."""
+        tenant, readers = self._scope()
+        return await self._store.search(replace(request, tenant=tenant, readers=readers))
+
+    async def upsert(self, request: UpsertRequest) -> UpsertResponse:
+        """See :class:`Store`."""
+        return await self._store.upsert(replace(request, tenant=self._scope()[0]))
+
+    async def delete(self, request: DeleteRequest) -> DeleteResponse:
+        """See :class:`Store`."""
+        return await self._store.delete(replace(request, tenant=self._scope()[0]))
+
+    async def list(self, request: ListRequest) -> ListResponse:
+        """See :class:`Store`."""
+        return await self._store.list(replace(request, tenant=self._scope()[0]))
+
+    async def collections(self, request: CollectionsRequest) -> CollectionsResponse:
+        """See :class:`Store`."""
+        return await self._store.collections(replace(request, tenant=self._scope()[0]))
+
+    async def describe(self, request: Empty) -> StoreDescription:
+        """See :class:`Store`."""
+        return await self._store.describe(request)
+
+
+CONTRACT = Contract(
+    name="store",
+    description="Keeps passages with their vectors and finds them.",
+    operations={
+        name: Operation(name, request, response, idempotent=True, routes=(Route(f"/v1/store/{name}"),))
+        for name, request, response in (
+            ("search", SearchRequest, SearchResponse),
+            ("upsert", UpsertRequest, UpsertResponse),
+            ("delete", DeleteRequest, DeleteResponse),
+            ("list", ListRequest, ListResponse),
+            ("collections", CollectionsRequest, CollectionsResponse),
+            ("describe", Empty, StoreDescription),
+        )
+    },
+    protocol=Store,
+    scope=ScopedStore,
+)

@@ -1,0 +1,238 @@
+"""What a component is handed when it starts: everything it may need from the process it lives in.
+
+These are Protocols. ``serve`` implements them; ``weft.testing`` has an implementation for tests. A component that
+takes what it needs from here runs the same on a laptop, in a process of its own and on a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class HttpReply(Protocol):
+    """A whole reply."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body, decoded from its transfer encoding."""
+        ...
+
+    def header(self, name: str) -> str | None:
+        """A header's value, by lower-case name."""
+        ...
+
+
+class HttpStream(Protocol):
+    """A reply whose body arrives bit by bit. Leaving the ``async with`` early closes the connection."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    def header(self, name: str) -> str | None:
+        """A header's value, by lower-case name."""
+        ...
+
+    def events(self) -> AsyncIterator[bytes]:
+        """The ``data`` of each server-sent event, whole however the bytes were cut."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class HttpClient(Protocol):
+    """A pooled client for one base URL.
+
+    It sends the request's deadline and trace context along, bounds everything, and raises
+    ``UnreachableError``, ``BackendStatusError``, ``BackendReplyError`` or ``DeadlineError`` with the endpoint in it.
+    Cancelling a call closes its connection, so that the server sees it at once.
+    """
+
+    async def post_json(
+        self, path: str, value: Any, *, type: Any = Any, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """POST ``value`` as JSON and decode the JSON reply as ``type``; a status of 400 or more raises."""
+        ...
+
+    async def get_json(self, path: str, *, type: Any = Any, headers: Mapping[str, str] | None = None) -> Any:
+        """GET and decode a JSON reply as ``type``; a status of 400 or more raises."""
+        ...
+
+    async def request(
+        self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
+    ) -> HttpReply:
+        """Any request; the status is the caller's to check."""
+        ...
+
+    async def stream(
+        self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
+    ) -> HttpStream:
+        """Any request, returning when the reply's headers are there; the status is the caller's to check."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk.
+
+    Attributes:
+        name: How it was asked for.
+        files: Path of each file, by its role: ``gguf``, ``onnx``, ``tokenizer``, ``config``.
+        digest: SHA-256 of what was fetched, for the build id and the collection's manifest.
+        licence: SPDX identifier, where known.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    digest: str
+    licence: str | None = None
+
+
+class Models(Protocol):
+    """Where models come from: the cache, or a source that fills it."""
+
+    async def files(self, reference: str, *, kind: str) -> ModelFiles:
+        """The files of a model: a catalogue name, ``hf:owner/name/file``, a URL or a path.
+
+        Args:
+            reference: Which model.
+            kind: What it must be: ``gguf`` or ``onnx-embedder``.
+
+        Raises:
+            ModelError: It is unknown, cannot be fetched, or its bytes are not the pinned ones.
+        """
+        ...
+
+
+class Counter(Protocol):
+    """A number that only grows."""
+
+    def add(self, amount: float = 1) -> None:
+        """Grow by ``amount``."""
+        ...
+
+
+class Gauge(Protocol):
+    """A number that goes up and down."""
+
+    def set(self, value: float) -> None:
+        """The value now."""
+        ...
+
+
+class Metrics(Protocol):
+    """Metrics of this service; they appear on ``/metrics`` with the label ``service``."""
+
+    def counter(self, name: str, description: str) -> Counter:
+        """A counter called ``weft_<name>_total``."""
+        ...
+
+    def gauge(self, name: str, description: str) -> Gauge:
+        """A gauge called ``weft_<name>``."""
+        ...
+
+
+class Lane(Protocol):
+    """A bounded thread pool with a bounded queue, for work that would block the event loop."""
+
+    async def run(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``work(*args)`` in a thread.
+
+        Cancelling the caller frees it at once; work that has begun runs to its end unseen.
+
+        Raises:
+            OverloadedError: The queue is full.
+        """
+        ...
+
+
+class Host(Protocol):
+    """What a component is handed at start."""
+
+    @property
+    def service(self) -> str:
+        """The name under which this component is configured."""
+        ...
+
+    @property
+    def models(self) -> Models:
+        """Model files."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """Metrics of this service."""
+        ...
+
+    @property
+    def storage(self) -> Path:
+        """A folder of this installation for data that must last; it exists. Share it by sub-folders."""
+        ...
+
+    @property
+    def cpu_count(self) -> int:
+        """Processors that this service may use."""
+        ...
+
+    def http(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        public_only: bool = False,
+    ) -> HttpClient:
+        """A client for a base URL.
+
+        Args:
+            url: ``http://``, ``https://`` or ``unix:``; a path in it is put before each request's.
+            timeout_s: Until the reply's headers; a shorter deadline of the request wins.
+            headers: Sent with each request.
+            public_only: For a link that a user gave: private, loopback and link-local addresses are refused.
+                Without it, addresses outside the operator's allowed networks are.
+        """
+        ...
+
+    def lane(self, *, threads: int, queue: int) -> Lane:
+        """A thread pool of this component's own; it ends with the component."""
+        ...
+
+    async def isolated(
+        self, work: Callable[..., R], /, *args: Any, timeout_s: float, max_memory_bytes: int
+    ) -> R:
+        """Run ``work`` (importable, with picklable arguments and result) in a process of its own that can be killed.
+
+        Raises:
+            ServiceError: It crashed, took longer than ``timeout_s``, or more than ``max_memory_bytes``.
+            Exception: What ``work`` itself raised.
+        """
+        ...
+
+    def spawn(self, work: Awaitable[object], *, name: str) -> None:
+        """Run ``work`` beside the requests; it is cancelled when the component closes, its errors are logged."""
+        ...
+
+    def log(self, message: str, **fields: object) -> None:
+        """One log line with the service's name."""
+        ...
