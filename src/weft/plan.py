@@ -1,0 +1,139 @@
+"""Spec + registry -> Plan: the checked graph as pure data, ready to run.
+
+A run keeps its values in a list. Slot 0 is the request; slot *i* belongs to node *i* and holds :data:`PENDING`,
+then its response (or its live stream), or :data:`SKIPPED`. What a node does with these slots is compiled into
+closures when the plan is made, so that running it looks nothing up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal
+
+from weft.contracts import Contract, Operation
+
+
+class Absent(Enum):
+    """Why a slot holds no value."""
+
+    PENDING = "pending"
+    SKIPPED = "skipped"
+
+
+PENDING: Final = Absent.PENDING
+SKIPPED: Final = Absent.SKIPPED
+
+Values = list[Any]
+Getter = Callable[[Values], Any]
+"""Reads a value out of the slots; :data:`SKIPPED` when what it refers to was skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Map a node over a list: ``field`` of its request takes each element in turn."""
+
+    items: Getter
+    field: str
+    at_once: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Run a node again, its response's fields fed into the same-named fields of its next request.
+
+    Attributes:
+        until: Reads the response (slot 0 of a list of its own); true ends the repetition.
+        carry: Names of the fields that response and request share.
+    """
+
+    until: Getter
+    at_most: int
+    on_limit: Literal["error", "last"]
+    carry: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNode:
+    """One step, compiled.
+
+    Attributes:
+        slot: Its place in the values, from 1, in an order in which every node comes after what it needs.
+        name: Its name in the megaservice.
+        service: Key of the service it calls.
+        component: The component behind that service, for messages.
+        operation: What it asks; ``method`` is the name of the coroutine method.
+        needs: Slots that must not be PENDING before it starts.
+        build: Makes its request from the values.
+        when: False skips it; None always runs.
+        stream: Whether this variant calls ``stream`` and leaves a live stream in the slot.
+        collects: Slots whose stream must be collected before ``build`` reads them (their reader takes no stream).
+        observes: Slot of a stream of which it gets a bounded copy.
+        retries: Attempts after the first; only ever above 0 for an idempotent operation.
+        fallback: Key of the service to call when this one has failed.
+        effect: Runs although nothing reads it.
+    """
+
+    slot: int
+    name: str
+    service: str
+    component: str
+    operation: Operation
+    needs: tuple[int, ...]
+    build: Callable[[Values], Any]
+    when: Getter | None = None
+    stream: bool = False
+    collects: tuple[int, ...] = ()
+    observes: int | None = None
+    on_error: Literal["fail", "skip"] = "fail"
+    each: Each | None = None
+    repeat: Repeat | None = None
+    timeout_s: float | None = None
+    retries: int = 0
+    fallback: str | None = None
+    effect: bool = False
+
+    @property
+    def method(self) -> str:
+        """The component's method that this variant calls."""
+        return "stream" if self.stream else self.operation.name
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The graph for ``stream: true`` or for ``stream: false``."""
+
+    stream: bool
+    nodes: tuple[PlanNode, ...]
+    output: Getter
+    output_slot: int | None
+    """The slot that *is* the response or the stream; None when the output is a part of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A megaservice, checked and compiled. Pure data: no I/O, no clients, no secrets.
+
+    Attributes:
+        contract: What it fulfils; its request type has the declared parameters as further fields.
+        services: Keys of the services it needs, in the order in which they can be started.
+        consumed: Fields of the request that something in the graph reads.
+        explanation: What ``weft check --explain`` prints.
+    """
+
+    name: str
+    version: str
+    description: str
+    contract: Contract
+    whole: Variant
+    streamed: Variant | None
+    services: tuple[str, ...]
+    consumed: frozenset[str]
+    timeout_s: float | None
+    explanation: str = ""
+
+    @property
+    def operation(self) -> Operation:
+        """The megaservice's own primary operation."""
+        return self.contract.primary
