@@ -1,0 +1,26 @@
+"""Options and markers of the whole suite."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--all``: a program that is not installed is a failure instead of a skip."""
+    parser.addoption("--all", action="store_true", help="skip nothing: a missing program fails its tests")
+
+
+@pytest.fixture(autouse=True)
+def _system_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Skip a test marked ``system("program")`` where that program is not installed."""
+    for mark in request.node.iter_markers("system"):
+        missing = [program for program in mark.args if shutil.which(program) is None]
+        if missing:
+            reason = f"needs {', '.join(missing)}: ./test --all installs it"
+            if request.config.getoption("--all"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+    yield
