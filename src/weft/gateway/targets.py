@@ -1,0 +1,131 @@
+"""What the gateway can route to, by model name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from weft.contracts import Operation
+from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+ADDRESSING = frozenset({"model", "stream", "stream_options", "user", "metadata"})
+"""Fields that the gateway itself consumes, or that ask for nothing."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A megaservice or an exposed service, as the gateway calls it.
+
+    Attributes:
+        name: Its model name.
+        version: Semantic version; empty for a service.
+        contract: Name of its contract.
+        operation: The operation that is called; its request type has the megaservice's parameters.
+        call: One request, one response.
+        stream: One request, its chunks; None when the contract does not stream.
+        consumed: Request fields that something behind it reads; None: all that the contract has.
+        unsupported: Request fields that it cannot honour.
+    """
+
+    name: str
+    version: str
+    contract: str
+    operation: Operation
+    call: Callable[[Any], Awaitable[Any]]
+    stream: Callable[[Any], AsyncIterator[Any]] | None = None
+    consumed: frozenset[str] | None = None
+    unsupported: frozenset[str] = frozenset()
+    description: str = ""
+
+    def unread(self, fields: Iterable[str]) -> list[str]:
+        """Those of ``fields`` that nothing behind this target reads, sorted."""
+        known = self.consumed
+        if known is None:
+            known = frozenset(self.operation.request.__struct_fields__) - self.unsupported
+        return sorted(set(fields) - known - ADDRESSING)
+
+    def check_fields(self, body: bytes) -> None:
+        """Refuse what would be ignored without a word.
+
+        Raises:
+            UnsupportedParameterError: A field that nothing reads is set to something else than its documented
+                default or null.
+        """
+        try:
+            fields = _decode_object(body)
+        except msgspec.DecodeError:
+            return  # the decoder of the request says it better
+        if not (unread := self.unread(fields)):
+            return
+        defaults = getattr(self.operation.request, "defaults", {})
+        for name in unread:
+            value = msgspec.json.decode(fields[name])
+            if value is None or (name in defaults and value == defaults[name]):
+                continue
+            readable = sorted(
+                (self.consumed or frozenset(self.operation.request.__struct_fields__)) | ADDRESSING
+            )
+            raise UnsupportedParameterError(
+                f"'{name}' is not supported by '{self.name}': nothing behind it reads this field",
+                param=name,
+                hint=f"leave it out; fields that are read: {', '.join(readable)}",
+            )
+
+
+class Targets:
+    """All targets of one contract, by name and version."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        self._targets = list(targets)
+        self._by_name: dict[str, Target] = {}
+        for target in self._targets:
+            for name in _names(target):
+                # Several versions of one name: the one that was declared last wins for the shorter names.
+                self._by_name[name] = target
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __iter__(self) -> Any:
+        return iter(self._targets)
+
+    def names(self) -> list[str]:
+        """The model names, each once, in the order of declaration."""
+        return list(dict.fromkeys(target.name for target in self._targets))
+
+    def get(self, model: str) -> Target:
+        """The target that ``model`` names; the only one there is when it is empty.
+
+        Raises:
+            ModelNotFoundError: No target has that name; the choices are listed.
+        """
+        found = self._by_name.get(model)
+        if found is not None:
+            return found
+        names = self.names()
+        if not model and len(self._targets) == 1:
+            return self._targets[0]
+        if not model:
+            message = "the request names no model" if names else "nothing here answers this route"
+        else:
+            message = f"there is no model '{model}' here"
+        close = nearest(model.partition("@")[0], names) if model else None
+        hint = (
+            f"models: {', '.join(names)}" if names else "expose a service in the spec, or add a megaservice"
+        )
+        raise ModelNotFoundError(
+            message,
+            param="model",
+            hint=f"did you mean '{close}'? {hint}" if close and close != model else hint,
+        )
+
+
+def _names(target: Target) -> list[str]:
+    """``chatqna``, ``chatqna@1``, ``chatqna@1.0``, ``chatqna@1.0.0``."""
+    parts = target.version.split(".") if target.version else []
+    return [target.name] + [f"{target.name}@{'.'.join(parts[: n + 1])}" for n in range(len(parts))]

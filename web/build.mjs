@@ -1,0 +1,38 @@
+// Builds the pages into src/weft/web, which is committed so that installing Weft needs no Node.
+// `node build.mjs --check` builds nothing: it fails when what is committed is not what these sources give.
+import { build } from "esbuild";
+import { readFile, writeFile, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = join(here, "..", "src", "weft", "web");
+const result = await build({
+  entryPoints: [join(here, "src", "chat.ts")],
+  bundle: true,
+  minify: true,
+  charset: "utf8",
+  target: "es2022",
+  format: "esm",
+  legalComments: "none",
+  write: false,
+});
+const files = {
+  "chat.js": Buffer.from(result.outputFiles[0].contents),
+  "chat.css": await readFile(join(here, "src", "chat.css")),
+  "index.html": await readFile(join(here, "src", "index.html")),
+};
+if (process.argv.includes("--check")) {
+  const stale = [];
+  for (const [name, content] of Object.entries(files)) {
+    const committed = await readFile(join(out, name)).catch(() => Buffer.alloc(0));
+    if (!committed.equals(content)) stale.push(name);
+  }
+  if (stale.length) {
+    console.error(`src/weft/web is not what web/ builds: ${stale.join(", ")}; run: cd web && npm ci && npm run build`);
+    process.exit(1);
+  }
+} else {
+  await mkdir(out, { recursive: true });
+  for (const [name, content] of Object.entries(files)) await writeFile(join(out, name), content);
+}
