@@ -1,0 +1,74 @@
+"""Talking to a running gateway: what ``ask``, ``ingest``, ``call``, ``registry`` and ``conform`` share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from weft.cli.settings import Settings, from_environment, tls_context
+from weft.errors import NotReadyError, RequestError, UnreachableError
+from weft.http.client import Client, Endpoint, Reply
+
+R = TypeVar("R")
+
+url_option: Callable[[Any], Any] = click.option(
+    "--url", help="Where the gateway is.  [default: $WEFT_URL, else http://127.0.0.1:8080]"
+)
+
+
+class RemoteError(RequestError):
+    """The server answered with an error; its own words are the message."""
+
+    code = "request_failed"
+
+
+def run(work: Coroutine[Any, Any, R]) -> R:
+    """Run a command's coroutine; Ctrl-C cancels it, so that the server sees it go."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def gateway(url: str | None, *, timeout_s: float = 60.0) -> AsyncIterator[Endpoint]:
+    """An endpoint for the gateway, with the access token if there is one."""
+    settings = from_environment()
+    base = url or settings.url
+    client = Client(ssl_context=tls_context(settings) if base.startswith("https:") else None, **_proxies(settings))
+    headers = [("authorization", f"Bearer {settings.access_token}")] if settings.access_token else []
+    try:
+        yield client.endpoint(base, timeout_s=timeout_s, headers=headers)
+    except UnreachableError as error:
+        raise NotReadyError(
+            f"nothing answers at {base}", hint="start it with: weft up chatqna   (or say where it is: --url, or WEFT_URL)"
+        ) from error
+    finally:
+        await client.aclose()
+
+
+def _proxies(settings: Settings) -> dict[str, Any]:
+    return {"proxies": dict(settings.proxies), "no_proxy": settings.no_proxy}
+
+
+def check(reply: Reply) -> Any:
+    """The JSON of a reply; an error status raises with what the server said."""
+    try:
+        body = msgspec.json.decode(reply.body) if reply.body else None
+    except msgspec.DecodeError:
+        body = None
+    if reply.status < 400:
+        return body
+    raise RemoteError(said(body) or f"the server answered {reply.status}")
+
+
+def said(body: Any) -> str | None:
+    """The words of an error body, in OpenAI's form or as problem+json."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error")
+    if isinstance(error, dict):
+        return str(error.get("message"))
+    return body.get("detail") or body.get("title")
