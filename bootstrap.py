@@ -18,7 +18,13 @@ EXE = ".exe" if os.name == "nt" else ""
 INSTALLED_BYTES = {"run": 900_000_000, "dev": 1_300_000_000}
 """Disk that the environment takes, rounded up; asked for before anything is downloaded."""
 
-SYSTEM_PACKAGES = {"chromium": "chromium", "node": "nodejs", "nginx": "nginx-light", "cc": "gcc", "openssl": "openssl"}
+SYSTEM_PACKAGES = {
+    "chromium": "chromium",
+    "node": "nodejs",
+    "nginx": "nginx-light",
+    "cc": "gcc",
+    "openssl": "openssl",
+}
 """Programs that some tests run, and the Debian packages that have them."""
 
 
@@ -32,7 +38,9 @@ def check_python() -> None:
     """End unless this Python can make the environment."""
     if sys.version_info < (3, 11):
         version = ".".join(map(str, sys.version_info[:3]))
-        fail(f"Weft needs Python 3.11 or newer, and this is {version}: install a newer one from python.org and run this again.")
+        fail(
+            f"Weft needs Python 3.11 or newer, and this is {version}: install a newer one from python.org and run this again."
+        )
     try:
         import ensurepip  # noqa: F401, PLC0415 - Debian splits it out of Python
         import venv  # noqa: F401, PLC0415
@@ -75,21 +83,31 @@ def prepare(kind: str) -> None:
     ]
     for step in steps:
         if subprocess.run(step, check=False).returncode:
-            fail("The packages could not be installed: see pip's message above. Behind a proxy, set HTTPS_PROXY; then run this again.")
+            fail(
+                "The packages could not be installed: see pip's message above. Behind a proxy, set HTTPS_PROXY; then run this again."
+            )
     stamps[kind].write_text(digest(kind))
 
 
 def install_system_packages() -> None:
     """Install what tests run beside Python, on Debian and its kin."""
-    missing = {program: package for program, package in SYSTEM_PACKAGES.items() if shutil.which(program) is None}
+    missing = {
+        program: package for program, package in SYSTEM_PACKAGES.items() if shutil.which(program) is None
+    }
     if not missing:
         return
     if shutil.which("apt-get") is None:
-        fail(f"./test --all installs system packages with apt-get, which is not here; install by hand: {', '.join(missing)}")
+        fail(
+            f"./test --all installs system packages with apt-get, which is not here; install by hand: {', '.join(missing)}"
+        )
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     env = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive"]
     subprocess.run([*env, "apt-get", "update", "-qq"], check=True)
-    subprocess.run([*env, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing.values()], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*env, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing.values()],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def run_in_place(command: "list[str]") -> None:

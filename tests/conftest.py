@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _system_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+def _system_programs(request: pytest.FixtureRequest) -> None:
     """Skip a test marked ``system("program")`` where that program is not installed."""
     for mark in request.node.iter_markers("system"):
         missing = [program for program in mark.args if shutil.which(program) is None]
@@ -23,4 +22,3 @@ def _system_programs(request: pytest.FixtureRequest) -> Iterator[None]:
             if request.config.getoption("--all"):
                 pytest.fail(reason)
             pytest.skip(reason)
-    yield

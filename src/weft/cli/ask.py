@@ -45,7 +45,8 @@ async def _named(server: Any, request: dict[str, Any]) -> dict[str, Any]:
     chats = [model["id"] for model in models if model.get("contract", "chat") == "chat"]
     if len(chats) != 1:
         raise RemoteError(
-            "say which model to ask with --model", hint=f"models: {', '.join(chats)}" if chats else "there are none"
+            "say which model to ask with --model",
+            hint=f"models: {', '.join(chats)}" if chats else "there are none",
         )
     return request | {"model": chats[0]}
 

@@ -29,7 +29,9 @@ def command(name: str, json_text: str, url: str | None) -> None:
     try:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise UsageError(f"that is not JSON: {error}", hint="quote it for the shell: '{\"input\": \"hello\"}'") from error
+        raise UsageError(
+            f"that is not JSON: {error}", hint='quote it for the shell: \'{"input": "hello"}\''
+        ) from error
     click.echo(run(_call(name, value, url)))
 
 
@@ -41,7 +43,11 @@ async def _call(name: str, value: object, url: str | None) -> str:
             known = {model["id"]: model.get("path", "/v1/chat/completions") for model in models}
             path = known.get(name, f"/v1/{name}")
             if name in known and isinstance(value, dict):
-                value = {"model": name, "stream": False} | value if path.startswith("/v1/chat") else {"model": name} | value
+                value = (
+                    {"model": name, "stream": False} | value
+                    if path.startswith("/v1/chat")
+                    else {"model": name} | value
+                )
         reply = await server.request(
             "POST", path, msgspec.json.encode(value), headers=[("content-type", "application/json")]
         )

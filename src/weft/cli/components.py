@@ -48,4 +48,6 @@ def show(name: str) -> None:
     for parameter in info.config.values():
         default = "required" if parameter.required else f"default {parameter.default!r}"
         type_name = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation)
-        click.echo(f"config {parameter.name}: {type_name}, {default}{'. ' + parameter.doc if parameter.doc else ''}")
+        click.echo(
+            f"config {parameter.name}: {type_name}, {default}{'. ' + parameter.doc if parameter.doc else ''}"
+        )

@@ -32,7 +32,9 @@ def command(paths: tuple[str, ...], collection: str, *, keep: bool, as_json: boo
     links = [path for path in paths if path.startswith(("http://", "https://"))]
     files = list(_files(path for path in paths if path not in links))
     if not files and not links:
-        raise UsageError("there is nothing to ingest", hint=f"a folder is searched for {', '.join(sorted(SUFFIXES))}")
+        raise UsageError(
+            "there is nothing to ingest", hint=f"a folder is searched for {', '.join(sorted(SUFFIXES))}"
+        )
     outcomes = run(_ingest(files, links, collection, url, replace=not keep, quiet=as_json))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(outcomes), indent=2))
@@ -63,7 +65,9 @@ async def _ingest(
         jobs += [(link, msgspec.json.encode([link]), "") for link in links]
         for number, (name, link_list, path) in enumerate(jobs, 1):
             content = Path(path).read_bytes() if path else None
-            body, content_type = form(fields | ({"link_list": link_list.decode()} if link_list else {}), name, content)
+            body, content_type = form(
+                fields | ({"link_list": link_list.decode()} if link_list else {}), name, content
+            )
             reply = await server.request(
                 "POST", "/v1/dataprep/ingest", body, headers=[("content-type", content_type)]
             )

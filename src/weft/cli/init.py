@@ -8,7 +8,7 @@ import click
 
 from weft.errors import UsageError
 
-SPEC = '''\
+SPEC = """\
 # A first megaservice. Start it with:  weft up {name}.yaml
 # Every key is explained in docs/spec/megaservice.md; `weft check --explain {name}.yaml` shows what the flow expands to.
 apiVersion: weft/v1
@@ -35,7 +35,7 @@ nodes:
   answer:   {{service: llm, fill_from: request}}
 flow: question >> retrieve >> evidence >> prompt >> answer
 output: answer
-'''
+"""
 
 COMPONENT = '''\
 """A component of your own. Use it in a spec beside this file as:  component: ./{file}:{cls}"""
@@ -73,6 +73,8 @@ def command(what: str, name: str | None, *, force: bool) -> None:
         path, text = Path(file), COMPONENT.format(cls=cls, file=file)
         then = f"use it in a spec: component: ./{file}:{cls}"
     if path.exists() and not force:
-        raise UsageError(f"{path} is there already", hint="choose another --name, or write over it with --force")
+        raise UsageError(
+            f"{path} is there already", hint="choose another --name, or write over it with --force"
+        )
     path.write_text(text, encoding="utf-8")
     click.echo(f"Wrote {path}. Next: {then}")

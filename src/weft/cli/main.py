@@ -31,10 +31,10 @@ COMMANDS = {
 class _Lazy(click.Group):
     """Knows all commands by name and line; imports the one that is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"weft.cli.{cmd_name}").command
@@ -46,10 +46,12 @@ class _Lazy(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from weft.errors import did_you_mean
 
-            ctx.fail(f"there is no command '{args[0]}'; {did_you_mean(args[0], list(COMMANDS), what='commands')}")
+            ctx.fail(
+                f"there is no command '{args[0]}'; {did_you_mean(args[0], list(COMMANDS), what='commands')}"
+            )
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 

@@ -39,7 +39,9 @@ def add(name: str, contract: str, service_url: str, url: str | None) -> None:
     """Register the service at URL under NAME. A name that is taken, or a contract that does not fit, is refused."""
     body = {"name": name, "contract": contract, "url": service_url}
     service = run(_call("POST", "/v1/registry/services", body, url))
-    click.echo(f"{service['name']} is registered ({service['state']}); place a service on it with: at: registry:{name}")
+    click.echo(
+        f"{service['name']} is registered ({service['state']}); place a service on it with: at: registry:{name}"
+    )
 
 
 @command.command("remove")

@@ -37,13 +37,16 @@ async def gateway(url: str | None, *, timeout_s: float = 60.0) -> AsyncIterator[
     """An endpoint for the gateway, with the access token if there is one."""
     settings = from_environment()
     base = url or settings.url
-    client = Client(ssl_context=tls_context(settings) if base.startswith("https:") else None, **_proxies(settings))
+    client = Client(
+        ssl_context=tls_context(settings) if base.startswith("https:") else None, **_proxies(settings)
+    )
     headers = [("authorization", f"Bearer {settings.access_token}")] if settings.access_token else []
     try:
         yield client.endpoint(base, timeout_s=timeout_s, headers=headers)
     except UnreachableError as error:
         raise NotReadyError(
-            f"nothing answers at {base}", hint="start it with: weft up chatqna   (or say where it is: --url, or WEFT_URL)"
+            f"nothing answers at {base}",
+            hint="start it with: weft up chatqna   (or say where it is: --url, or WEFT_URL)",
         ) from error
     finally:
         await client.aclose()

@@ -74,7 +74,9 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             if (value := environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY"))
         },
         no_proxy=tuple(
-            host.strip() for host in (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",") if host.strip()
+            host.strip()
+            for host in (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
+            if host.strip()
         ),
         ca_file=environ.get("SSL_CERT_FILE") or None,
         hub_url=environ.get("HF_ENDPOINT") or "https://huggingface.co",
@@ -97,7 +99,7 @@ def _platform_dirs(environ: Mapping[str, str], home: Path) -> tuple[Path, Path]:
 
 
 def _pip_configuration(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """pip's own rules: global, user and environment's file, in that order, then ``PIP_*``."""
+    """Pip's own rules: global, user and environment's file, in that order, then ``PIP_*``."""
     import configparser
 
     candidates = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf"]
@@ -117,7 +119,9 @@ def _pip_configuration(environ: Mapping[str, str], home: Path) -> dict[str, str]
             parser.read(path)
         for section in ("global", "install", "download"):
             if parser.has_section(section):
-                found |= {name: parser.get(section, name) for name in names if parser.has_option(section, name)}
+                found |= {
+                    name: parser.get(section, name) for name in names if parser.has_option(section, name)
+                }
     for name in names:
         if value := environ.get(f"PIP_{name.upper().replace('-', '_')}"):
             found[name] = value

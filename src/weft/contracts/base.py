@@ -174,18 +174,22 @@ class Contract:
         """Whether the primary operation can stream."""
         return self.primary.chunk is not None
 
-    def digest(self) -> str:
-        """A hash of what both sides must agree on: operations, and their required fields with their types.
+    def required(self) -> dict[str, list[str]]:
+        """What both sides must agree on: ``name: type`` of the required fields of each request and reply.
 
         Optional fields do not count: they may come and go between releases.
         """
+        return {
+            f"{name}.{role}": required_fields(type_)
+            for name, operation in sorted(self.operations.items())
+            for role, type_ in (("request", operation.request), ("response", operation.response))
+        }
+
+    def digest(self) -> str:
+        """A short hash of :meth:`required`."""
         import hashlib  # noqa: PLC0415 - only `check` and registration hash contracts
 
-        lines = [self.name]
-        for name, operation in sorted(self.operations.items()):
-            for role, type_ in (("in", operation.request), ("out", operation.response)):
-                lines += [f"{name}.{role}.{entry}" for entry in required_fields(type_)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode([self.name, self.required()])).hexdigest()[:16]
 
 
 def required_fields(type_: type[Struct]) -> list[str]:
