@@ -1,0 +1,153 @@
+"""Checking a component's configuration against its constructor, and making the instance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from weft.errors import ComponentError, did_you_mean
+from weft.registry.describe import ComponentInfo, Parameter
+
+_MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFault:
+    """One thing that is wrong with a configuration.
+
+    Attributes:
+        path: Where in it: keys from the outside in; empty when something is missing.
+        message: What is wrong.
+        hint: What could be written.
+        code: ``unknown-config``, ``config-type`` or ``missing-config``.
+    """
+
+    path: tuple[str, ...]
+    message: str
+    hint: str | None
+    code: str
+
+
+def is_secret(value: Any) -> bool:
+    """Whether a value stands for a secret: ``{secret: NAME}``."""
+    return isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("secret"), str)
+
+
+def check_config(info: ComponentInfo, config: Mapping[str, Any]) -> list[ConfigFault]:
+    """Everything that is wrong with ``config``: unknown names, wrong types, missing values. Secrets fit text."""
+    known = {p.name: p for p in info.parameters}
+    slots = {s.name for s in info.slots}
+    faults: list[ConfigFault] = []
+    for name, value in config.items():
+        parameter = known.get(name)
+        if parameter is None:
+            if info.open_config:
+                continue
+            if name in slots:
+                message = f"'{name}' of component '{info.name}' is a service, not a config value"
+                faults.append(
+                    ConfigFault((name,), message, f"bind it: uses: {{{name}: SERVICE}}", "unknown-config")
+                )
+                continue
+            message = f"component '{info.name}' has no config value '{name}'"
+            hint = did_you_mean(name, list(known), what="config values")
+            faults.append(ConfigFault((name,), message, hint, "unknown-config"))
+            continue
+        try:
+            convert(value, parameter)
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            message = (
+                f"config value '{name}' of component '{info.name}' must be {type_text(parameter.annotation)}"
+            )
+            faults.append(
+                ConfigFault((name,), f"{message}: {_plain(error)}", parameter.doc or None, "config-type")
+            )
+    for parameter in info.parameters:
+        if parameter.required and parameter.name not in config:
+            message = f"component '{info.name}' needs the config value '{parameter.name}'"
+            hint = f"{parameter.name}: {type_text(parameter.annotation)}"
+            hint += f" - {parameter.doc}" if parameter.doc else ""
+            faults.append(ConfigFault((), message, hint, "missing-config"))
+    return faults
+
+
+def convert(value: Any, parameter: Parameter) -> Any:
+    """A config value as its parameter's type; text stays text and numbers stay numbers.
+
+    Raises:
+        msgspec.ValidationError: It does not fit.
+    """
+    return msgspec.convert(_without_secrets(value), parameter.annotation, strict=True, dec_hook=_path)
+
+
+def _without_secrets(value: Any) -> Any:
+    """A plain copy in which each secret is a text, which is what it will be at run time."""
+    if is_secret(value):
+        return value["secret"]
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def _path(type_: type[Any], value: Any) -> Any:
+    if isinstance(value, type_):
+        return value
+    if issubclass(type_, Path) and isinstance(value, str):
+        return type_(value)
+    raise msgspec.ValidationError(f"expected `{type_.__name__}`, got `{type(value).__name__}`")
+
+
+def _plain(error: Exception) -> str:
+    """Msgspec's sentence as part of ours: lower case, with the path only where there is one."""
+    text = str(error).replace("`", "'")
+    text = text.removesuffix(" - at '$'")
+    return text[:1].lower() + text[1:]
+
+
+def type_text(annotation: Any) -> str:
+    """A type as a person writes it: ``int``, ``str | None``, ``list[Document]``."""
+    if annotation is type(None):
+        return "None"
+    if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
+        return annotation.__name__
+    text = str(annotation).replace("typing.", "").replace("NoneType", "None")
+    return _MODULES.sub("", text)
+
+
+def instantiate(info: ComponentInfo, config: Mapping[str, Any], uses: Mapping[str, Any]) -> Any:
+    """Make the component; its constructor is cheap and does no I/O.
+
+    Args:
+        info: Which.
+        config: Its config, with secrets resolved.
+        uses: For each slot the implementation that it gets.
+
+    Raises:
+        ComponentError: The config does not fit, a slot is unbound or unknown, or the constructor refused.
+    """
+    faults = [f.message + (f" ({f.hint})" if f.hint else "") for f in check_config(info, config)]
+    slots = {slot.name: slot for slot in info.slots}
+    for name in uses:
+        if name not in slots:
+            hint = did_you_mean(name, list(slots), what="slots")
+            faults.append(f"component '{info.name}' uses no '{name}' ({hint})")
+    faults += [
+        f"component '{info.name}' needs a service of the contract '{slot.contract.name}' as '{slot.name}'"
+        for slot in info.slots
+        if not slot.optional and slot.name not in uses
+    ]
+    if faults:
+        raise ComponentError("; ".join(faults))
+    known = {p.name: p for p in info.parameters}
+    values = {name: convert(value, known[name]) if name in known else value for name, value in config.items()}
+    try:
+        return info.type(**values, **uses)
+    except (TypeError, ValueError) as error:
+        raise ComponentError(f"component '{info.name}' refuses its config: {error}") from error
