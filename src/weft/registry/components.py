@@ -29,12 +29,17 @@ __all__ = [
     "Listing",
     "Parameter",
     "Slot",
+    "UnknownComponentError",
     "check_config",
     "instantiate",
 ]
 
 COMPONENTS_GROUP = "weft.components"
 CONTRACTS_GROUP = "weft.contracts"
+
+
+class UnknownComponentError(ComponentError):
+    """No component has that name; the hint lists those that there are."""
 
 
 class Components:
@@ -152,7 +157,7 @@ class Components:
         target, colon, attribute = reference.rpartition(":")
         if not colon or not target or not attribute.isidentifier():
             hint = did_you_mean(reference, self.names(), what="components")
-            raise ComponentError(f"there is no component '{reference}'", hint=hint)
+            raise UnknownComponentError(f"there is no component '{reference}'", hint=hint)
         if target.endswith(".py"):
             path = (folder / target).resolve()
             module, version = _load_file(reference, path)

@@ -1,4 +1,4 @@
-"""Spec + registry -> Plan: the checked graph as pure data, ready to run.
+"""The plan: a checked graph as pure data.
 
 A run keeps its values in a list. Slot 0 is the request; slot *i* belongs to node *i* and holds :data:`PENDING`,
 then its response (or its live stream), or :data:`SKIPPED`. What a node does with these slots is compiled into
