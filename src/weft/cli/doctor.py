@@ -38,7 +38,9 @@ class Finding:
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--port", default=8080, show_default=True, help="Port to examine.")
-@click.option("--backend", multiple=True, metavar="URL", help="A server that must be reachable; may be repeated.")
+@click.option(
+    "--backend", multiple=True, metavar="URL", help="A server that must be reachable; may be repeated."
+)
 def command(port: int, backend: tuple[str, ...], *, as_json: bool) -> None:
     """Find out what is wrong with this machine: Python, ports, disk, CA and proxy, models, backends."""
     settings = from_environment()
@@ -63,7 +65,9 @@ def _print(findings: list[Finding]) -> None:
             click.echo(f"      -> {finding.mend}")
 
 
-def _checks(settings: Settings, port: int, backends: tuple[str, ...]) -> list[Callable[[], Iterator[Finding]]]:
+def _checks(
+    settings: Settings, port: int, backends: tuple[str, ...]
+) -> list[Callable[[], Iterator[Finding]]]:
     return [
         _python,
         _packages,
@@ -86,7 +90,15 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     missing = []
-    for package in ("xllamacpp", "onnxruntime", "tokenizers", "onnx", "safetensors", "qdrant-edge-py", "pypdf"):
+    for package in (
+        "xllamacpp",
+        "onnxruntime",
+        "tokenizers",
+        "onnx",
+        "safetensors",
+        "qdrant-edge-py",
+        "pypdf",
+    ):
         try:
             version(package)
         except PackageNotFoundError:
@@ -122,7 +134,12 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         free = shutil.disk_usage(there).free
         detail = f"{free / 1e9:.1f} GB free in {folder}"
         if not _writable(there):
-            yield Finding(f"disk ({name})", "bad", f"{there} cannot be written", f"set WEFT_{name.upper()}_DIR to a folder that can")
+            yield Finding(
+                f"disk ({name})",
+                "bad",
+                f"{there} cannot be written",
+                f"set WEFT_{name.upper()}_DIR to a folder that can",
+            )
         elif free < NEEDED_BYTES:
             yield Finding(f"disk ({name})", "bad", detail, f"{NEEDED_BYTES / 1e9:.1f} GB are needed")
         else:
@@ -143,21 +160,29 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {status.name}", "ok", "in the cache")
         else:
             size = f"{status.download_bytes / 1e6:.0f} MB" if status.download_bytes else "unknown size"
-            yield Finding(f"model {status.name}", "warn", f"not fetched yet ({size})", f"weft models pull {status.name}")
+            yield Finding(
+                f"model {status.name}", "warn", f"not fetched yet ({size})", f"weft models pull {status.name}"
+            )
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
     proxies = ", ".join(f"{scheme}: {url}" for scheme, url in settings.proxies.items()) or "none"
     yield Finding("proxy", "ok", proxies)
     if settings.ca_file and not Path(settings.ca_file).is_file():
-        yield Finding("CA", "bad", f"SSL_CERT_FILE names {settings.ca_file}, which is not there", "unset it, or mend it")
+        yield Finding(
+            "CA", "bad", f"SSL_CERT_FILE names {settings.ca_file}, which is not there", "unset it, or mend it"
+        )
         return
     try:
         count = len(tls_context(settings).get_ca_certs())
     except OSError as error:
-        yield Finding("CA", "bad", f"{settings.ca_file} cannot be read: {error}", "mend or unset SSL_CERT_FILE")
+        yield Finding(
+            "CA", "bad", f"{settings.ca_file} cannot be read: {error}", "mend or unset SSL_CERT_FILE"
+        )
         return
-    yield Finding("CA", "ok" if count else "warn", f"{count} authorities", "" if count else "install ca-certificates")
+    yield Finding(
+        "CA", "ok" if count else "warn", f"{count} authorities", "" if count else "install ca-certificates"
+    )
 
 
 def _backends(settings: Settings, urls: tuple[str, ...]) -> Iterator[Finding]:
@@ -177,4 +202,6 @@ async def _reach(settings: Settings, url: str) -> Finding:
         return Finding(f"backend {url}", "bad", str(error), "start it, or mend the address")
     finally:
         await client.aclose()
-    return Finding(f"backend {url}", "ok", f"answers (status {reply.status} on /health, {reply.elapsed_s * 1000:.0f} ms)")
+    return Finding(
+        f"backend {url}", "ok", f"answers (status {reply.status} on /health, {reply.elapsed_s * 1000:.0f} ms)"
+    )
