@@ -1,0 +1,476 @@
+"""The passages of an embedded store in one SQLite file: texts, vectors, files, and the full-text index.
+
+SQLite is the truth here: whatever a search returns is read from it, in one consistent state, and the vector index
+beside it can be made again from it. Each write is one transaction, so a file is in whole or not at all, however
+the process ends. Passages are never changed: a new version gets a new number, and numbers are not used again,
+which is why comparing numbers is enough to see what the vector index lacks.
+
+Everything blocks; it is called from threads. Writes come one at a time; reads have a connection each.
+"""
+# ruff: noqa: S608 - only our own conditions are put together; every value is bound
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from weft.contracts.store import StoredFile
+from weft.errors import InvalidRequestError, StateError
+from weft.text import STOP_WORDS, words
+from weft.types import Document, vector
+
+SCHEMA_STEPS: Final = (
+    """
+    CREATE TABLE files(
+        tenant TEXT NOT NULL, collection TEXT NOT NULL, name TEXT NOT NULL,
+        digest TEXT NOT NULL, stored_at REAL NOT NULL,
+        PRIMARY KEY (tenant, collection, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE passages(
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant TEXT NOT NULL, collection TEXT NOT NULL, file TEXT NOT NULL, id TEXT NOT NULL,
+        text TEXT NOT NULL, heading TEXT NOT NULL,
+        document BLOB NOT NULL, readers TEXT, fields TEXT NOT NULL, embedding BLOB NOT NULL,
+        UNIQUE (tenant, collection, id)
+    );
+    CREATE INDEX passages_of_file ON passages(tenant, collection, file);
+    CREATE VIRTUAL TABLE words USING fts5(
+        text, heading, content = 'passages', content_rowid = 'number',
+        tokenize = 'porter unicode61 remove_diacritics 2'
+    );
+    CREATE TRIGGER words_in AFTER INSERT ON passages BEGIN
+        INSERT INTO words(rowid, text, heading) VALUES (new.number, new.text, new.heading);
+    END;
+    CREATE TRIGGER words_out AFTER DELETE ON passages BEGIN
+        INSERT INTO words(words, rowid, text, heading)
+        VALUES ('delete', old.number, old.text, old.heading);
+    END;
+    """,
+)
+"""What leads from each schema version to the next; the version of a file is the number of steps it has had."""
+
+SCHEMA: Final = len(SCHEMA_STEPS)
+
+HEADING_WEIGHT: Final = 0.5
+"""How much a word of the heading counts against one of the text."""
+
+MAX_QUERY_TERMS: Final = 64
+"""Words of a question that are looked up; more would make one search arbitrarily dear."""
+
+CLOSE_TIMEOUT_S: Final = 5.0
+"""How long closing waits for a search that is under way."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_document = msgspec.json.Decoder(Document).decode
+
+
+Filters = dict[str, list[str | int | float | bool]]
+"""Metadata that passages must have: each name with the values that it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose passages, and who asks.
+
+    Attributes:
+        readers: Groups of the caller; None reads only what everyone may.
+    """
+
+    tenant: str
+    collection: str
+    readers: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A passage as the vector index sees it."""
+
+    number: int
+    tenant: str
+    collection: str
+    readers: list[str] | None
+    fields: dict[str, Any]
+    embedding: array[float]
+
+
+class Passages:
+    """One SQLite file of passages.
+
+    Args:
+        path: The file; it is made when it is not there.
+        readers: How many searches may run at once.
+    """
+
+    def __init__(self, path: Path, *, readers: int) -> None:
+        self._path, self._readers = path, readers
+        self._pool: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._opened = 0
+        self._writer: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Make or migrate the file and open the connections.
+
+        Raises:
+            StateError: A newer version wrote it, or it is damaged.
+        """
+        try:
+            self._writer = self._connect()
+            self._migrate(self._writer)
+            for _ in range(self._readers):
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+                self._pool.put(connection)
+                self._opened += 1
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StateError(
+                f"the document store's file {self._path} cannot be read: {error}",
+                hint="restore it from a backup, or move it away and ingest the documents again",
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: what an upsert has acknowledged survives a power cut as well.
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise newer_schema(self._path, version)
+        for step in range(version, SCHEMA):
+            connection.executescript(f"BEGIN; {SCHEMA_STEPS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the connections, each when the search that has it is done."""
+        for _ in range(self._opened):
+            try:
+                self._pool.get(timeout=CLOSE_TIMEOUT_S).close()
+            except queue.Empty:
+                break
+        self._opened = 0
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the file until the block ends."""
+        connection = self._pool.get()
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            connection.rollback()
+            self._pool.put(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection in a transaction, which an exception undoes."""
+        if self._writer is None:
+            raise StateError("the document store is closed")
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._writer
+        except BaseException:
+            self._writer.rollback()
+            raise
+        self._writer.commit()
+
+    def dimension(self) -> int | None:
+        """How many numbers the vectors in here have; None while there are none."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT length(embedding) FROM passages LIMIT 1").fetchone()
+        return row[0] // 4 if row else None
+
+    def count(self) -> int:
+        """How many passages there are."""
+        with self.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM passages").fetchone()[0])
+
+    def numbers(self) -> set[int]:
+        """The number of every passage."""
+        with self.reading() as connection:
+            return {number for (number,) in connection.execute("SELECT number FROM passages")}
+
+    def points(self, numbers: Sequence[int]) -> list[Point]:
+        """Passages as the vector index needs them."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT number, tenant, collection, readers, fields, embedding FROM passages"
+                " WHERE number IN (SELECT value FROM json_each(?))",
+                (_encode(numbers).decode(),),
+            )
+            return [
+                Point(n, tenant, collection, _json(readers), _json(fields) or {}, array("f", embedding))
+                for n, tenant, collection, readers, fields, embedding in rows
+            ]
+
+    def files(self, scope: Scope) -> list[StoredFile]:
+        """The files of a collection, by name."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT name, digest, stored_at, (SELECT count(*) FROM passages p WHERE p.tenant = f.tenant"
+                " AND p.collection = f.collection AND p.file = f.name)"
+                " FROM files f WHERE tenant = ? AND collection = ? ORDER BY name",
+                (scope.tenant, scope.collection),
+            )
+            return [StoredFile(name, digest, n, {"stored_at": at}) for name, digest, at, n in rows]
+
+    def collections(self, tenant: str) -> list[str]:
+        """The collections of a tenant that have a file or a passage, by name."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT collection FROM passages WHERE tenant = ?1"
+                " UNION SELECT collection FROM files WHERE tenant = ?1 ORDER BY 1",
+                (tenant,),
+            )
+            return [name for (name,) in rows]
+
+    def documents(
+        self,
+        connection: sqlite3.Connection,
+        numbers: Sequence[int],
+        scope: Scope,
+        filters: Filters,
+        *,
+        embeddings: bool,
+    ) -> dict[int, Document]:
+        """Those of the passages that the scope may read and that fit; checked here again, whatever an index said."""
+        where, values = _readable(scope)
+        conditions, allowed = _conditions(filters)
+        rows = connection.execute(
+            "SELECT number, text, document, CASE WHEN ? THEN embedding END FROM passages"
+            f" WHERE number IN (SELECT value FROM json_each(?)) AND {where}{conditions}",
+            (embeddings, _encode(numbers).decode(), *values, *allowed),
+        )
+        return {number: _document(text, blob, embedding) for number, text, blob, embedding in rows}
+
+    def match(
+        self,
+        connection: sqlite3.Connection,
+        query: str,
+        scope: Scope,
+        filters: Filters,
+        *,
+        k: int,
+        also: Iterable[int] = (),
+    ) -> dict[int, float]:
+        """BM25 score of the ``k`` passages that fit the words best, and of those of ``also`` that fit at all.
+
+        Best first; then those of ``also``.
+        """
+        expression = match_expression(query)
+        if not expression:
+            return {}
+        where, values = _readable(scope)
+        conditions, allowed = _conditions(filters)
+        rows = connection.execute(
+            "WITH fitting AS MATERIALIZED ("
+            f" SELECT w.rowid AS number, -bm25(words, 1.0, {HEADING_WEIGHT}) AS score"
+            f" FROM words w JOIN passages ON number = w.rowid WHERE words MATCH ? AND {where}{conditions}),"
+            " best AS (SELECT number, score, 1 AS found FROM fitting ORDER BY score DESC, number LIMIT ?)"
+            " SELECT number, score, found FROM best UNION ALL SELECT number, score, 0 FROM fitting"
+            " WHERE number IN (SELECT value FROM json_each(?)) AND number NOT IN (SELECT number FROM best)"
+            " ORDER BY found DESC, score DESC, number",
+            (expression, *values, *allowed, k, _encode(list(also)).decode()),
+        )
+        return {number: max(score, 0.0) for number, score, _ in rows}
+
+    def insert(
+        self,
+        connection: sqlite3.Connection,
+        documents: Sequence[Document],
+        embeddings: Sequence[array[float]],
+        scope: Scope,
+        *,
+        file: str,
+    ) -> tuple[list[Point], list[int]]:
+        """Add passages; the new points, and the numbers of the passages with the same ids, which are gone."""
+        points: list[Point] = []
+        replaced: list[int] = []
+        for document, embedding in zip(documents, embeddings, strict=True):
+            replaced += _deleted(connection, "id = ?", (scope.tenant, scope.collection, document.id))
+            fields = _fields(document, file)
+            readers = None if document.readers is None else _encode(document.readers).decode()
+            kept = msgspec.structs.replace(document, text="", embedding=None, score=None)
+            cursor = connection.execute(
+                "INSERT INTO passages(tenant, collection, file, id, text, heading, document, readers, fields,"
+                " embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    scope.tenant, scope.collection, file, document.id, document.text, _heading(document),
+                    _encode(kept), readers, _encode(fields).decode(), embedding.tobytes(),
+                ),
+            )  # fmt: skip
+            number = cursor.lastrowid
+            assert number is not None
+            points.append(Point(number, scope.tenant, scope.collection, document.readers, fields, embedding))
+        return points, replaced
+
+    def record_file(self, connection: sqlite3.Connection, scope: Scope, name: str, digest: str) -> None:
+        """Note that a file is in, in this version."""
+        connection.execute(
+            "INSERT OR REPLACE INTO files(tenant, collection, name, digest, stored_at) VALUES (?, ?, ?, ?, ?)",
+            (scope.tenant, scope.collection, name, digest, round(time.time(), 3)),
+        )
+
+    def delete_file(
+        self, connection: sqlite3.Connection, scope: Scope, name: str, *, keep: Iterable[int] = ()
+    ) -> list[int]:
+        """Delete a file's passages but those of ``keep``; the numbers that are gone. The file stays listed."""
+        return _deleted(
+            connection,
+            "file = ? AND number NOT IN (SELECT value FROM json_each(?))",
+            (scope.tenant, scope.collection, name, _encode(list(keep)).decode()),
+        )
+
+    def forget_file(self, connection: sqlite3.Connection, scope: Scope, name: str) -> None:
+        """Take a file off the list."""
+        connection.execute(
+            "DELETE FROM files WHERE tenant = ? AND collection = ? AND name = ?",
+            (scope.tenant, scope.collection, name),
+        )
+
+    def clear(self, connection: sqlite3.Connection, scope: Scope) -> list[int]:
+        """Delete a whole collection; the numbers that are gone."""
+        connection.execute(
+            "DELETE FROM files WHERE tenant = ? AND collection = ?", (scope.tenant, scope.collection)
+        )
+        return _deleted(connection, "1", (scope.tenant, scope.collection))
+
+    def count_file(self, connection: sqlite3.Connection, scope: Scope, name: str) -> int:
+        """How many passages a file has."""
+        row = connection.execute(
+            "SELECT count(*) FROM passages WHERE tenant = ? AND collection = ? AND file = ?",
+            (scope.tenant, scope.collection, name),
+        ).fetchone()
+        return int(row[0])
+
+
+def newer_schema(path: Path, version: int) -> StateError:
+    """The error for state that a newer version wrote."""
+    return StateError(
+        f"{path} was written by a newer version of Weft (schema {version}; this version knows up to {SCHEMA})",
+        hint="update Weft, or name another folder in the store's config: path",
+    )
+
+
+def match_expression(query: str) -> str:
+    """A question as an FTS5 expression that finds any of its words: each quoted, so that none is an operator."""
+    asked = list(dict.fromkeys(word.removesuffix("'s") for word in words(query)))
+    telling = [word for word in asked if word not in STOP_WORDS] or asked
+    return " OR ".join(f'"{word}"' for word in telling[:MAX_QUERY_TERMS])
+
+
+def _deleted(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[int]:
+    rows = connection.execute(
+        f"DELETE FROM passages WHERE tenant = ? AND collection = ? AND {where} RETURNING number",
+        values,
+    )
+    return [number for (number,) in rows]
+
+
+def _readable(scope: Scope) -> tuple[str, list[Any]]:
+    groups = _encode(scope.readers or []).decode()
+    condition = (
+        "tenant = ? AND collection = ? AND (readers IS NULL OR EXISTS ("
+        "SELECT 1 FROM json_each(passages.readers) r WHERE r.value IN (SELECT value FROM json_each(?))))"
+    )
+    return condition, [scope.tenant, scope.collection, groups]
+
+
+def choices(filters: dict[str, Any] | None) -> Filters:
+    """A request's filter, checked: each name with the values that it may have.
+
+    Raises:
+        InvalidRequestError: A value is neither a text, a number, a boolean nor a list of them.
+    """
+    checked: Filters = {}
+    for name, wanted in (filters or {}).items():
+        field_path(name)
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if not all(isinstance(value, str | int | float) for value in allowed):
+            raise InvalidRequestError(
+                f"metadata '{name}' is filtered by a text, a number, a boolean or a list of them",
+                param="filter",
+            )
+        checked[name] = allowed
+    return checked
+
+
+def _conditions(filters: Filters) -> tuple[str, list[str]]:
+    """SQL for metadata equality. A list among the metadata fits when one of its elements does."""
+    condition = (
+        " AND EXISTS (SELECT 1 FROM json_each(passages.fields, ?) m WHERE EXISTS (SELECT 1 FROM json_each(?) w"
+        " WHERE m.value = w.value AND (m.type IN ('true', 'false')) = (w.type IN ('true', 'false'))))"
+    )
+    values = [
+        part
+        for name, allowed in filters.items()
+        for part in (f"$.{field_path(name)}", _encode(allowed).decode())
+    ]
+    return condition * len(filters), values
+
+
+def field_path(name: str) -> str:
+    """A metadata name as a quoted path element, which SQLite and the vector index write alike.
+
+    Raises:
+        InvalidRequestError: It cannot be quoted.
+    """
+    if not name or '"' in name or "\\" in name:
+        raise InvalidRequestError(f"metadata cannot be filtered by the name {name!r}", param="filter")
+    return f'"{name}"'
+
+
+def _fields(document: Document, file: str) -> dict[str, Any]:
+    """What a filter can name: the metadata, and where the passage comes from."""
+    known = {"file": file, "source": document.source, "title": document.title, "page": document.page}
+    return {name: value for name, value in known.items() if value is not None} | document.metadata
+
+
+def _heading(document: Document) -> str:
+    heading = document.metadata.get("heading")
+    return "\n".join(part for part in (document.title, heading) if isinstance(part, str))
+
+
+def _document(text: str, blob: bytes, embedding: bytes | None) -> Document:
+    document = _decode_document(blob)
+    document.text = text
+    if embedding is not None:
+        document.embedding = vector(array("f", embedding))
+    return document
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)
+
+
+def lock(path: Path) -> closing[sqlite3.Connection]:
+    """Hold ``path`` for this process until the result is closed or the process ends, however it ends.
+
+    A transaction on an SQLite file of its own: it works on every system, and a lock cannot be left behind.
+
+    Raises:
+        StateError: Another process holds it.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StateError(
+            f"the document store {path.parent} is in use by another process",
+            hint="stop that one (is Weft running twice?), or name another folder in the store's config: path",
+        ) from error
+    return closing(connection)
