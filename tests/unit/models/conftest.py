@@ -1,0 +1,22 @@
+"""Fixtures of the models tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from model_sources import FileServer, Maker, serving
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    """A file server on a free port."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path, server: FileServer) -> Maker:
+    """Makes stores that fetch from ``server``."""
+    return Maker(tmp_path / "cache", server)
