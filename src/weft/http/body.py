@@ -1,0 +1,253 @@
+"""Bodies on their way through: a bounded buffer between a connection and one reader, and the relay past it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from weft.http.waiter import Waiter
+
+BUFFER_BYTES = 65536
+"""Bytes held for a slow reader before the sender is held back: a socket's usual read."""
+
+
+def _discard(_block: bytes) -> None:
+    """Where a relay writes when its reader is gone."""
+
+
+class Tap(Protocol):
+    """The connection that a body comes from."""
+
+    def pause_body(self) -> None:
+        """Stop reading from the socket."""
+        ...
+
+    def resume_body(self) -> None:
+        """Read on."""
+        ...
+
+    def drop(self) -> None:
+        """Nobody wants the rest: end the connection."""
+        ...
+
+
+class BodyBuffer:
+    """Blocks fed by a protocol's callbacks, taken by one task; beyond its bound the connection is paused."""
+
+    __slots__ = ("_blocks", "_ended", "_error", "_loop", "_paused", "_size", "_tap", "_waiter", "length")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tap: Tap, *, length: int | None = None) -> None:
+        self._loop = loop
+        self._tap = tap
+        self._blocks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._error: Exception | None = None
+        self._paused = False
+        self._waiter: Waiter[None] | None = None
+        self.length = length
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the last block was fed, or the body failed."""
+        return self._ended or self._error is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the sender is held back because nobody takes."""
+        return self._paused
+
+    def feed(self, block: bytes, *, ended: bool) -> None:
+        """Called by the connection for each read; ``ended`` with or after the last block."""
+        if block:
+            self._blocks.append(block)
+            self._size += len(block)
+        self._ended = ended
+        if self._size > BUFFER_BYTES and not ended and not self._paused:
+            self._paused = True
+            self._tap.pause_body()
+        waiter = self._waiter
+        if waiter is not None and (block or ended):
+            self._waiter = None
+            waiter.wake(None)
+
+    def fail(self, error: Exception) -> None:
+        """Called by the connection; what was fed before is still taken first."""
+        if self.is_ended:
+            return
+        self._error = error
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            waiter.wake_soon(None)
+
+    async def take(self) -> bytes:
+        """The next block; empty at the end. For one task at a time; safe to cancel.
+
+        Raises: what the body failed with, after the blocks before it.
+        """
+        if not self._blocks:
+            if not self.is_ended:
+                await self._wait()
+            if not self._blocks:
+                if self._error is not None:
+                    raise self._error
+                return b""
+        block = self._blocks.popleft()
+        self._size -= len(block)
+        if self._paused and self._size <= BUFFER_BYTES // 2:
+            self._paused = False
+            self._tap.resume_body()
+        return block
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = Waiter[None](self._loop)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+
+class ReplyBody(BodyBuffer):
+    """The body of a backend's reply while it arrives: an async iterator with one item for each read of the socket.
+
+    Framing is taken off. An early end, malformed framing or silence raises ``BackendReplyError`` or
+    ``DeadlineError`` after the blocks before it. Not read to its end, it must be closed (:meth:`aclose`), which drops the
+    connection, so that the backend sees at once that nobody listens.
+    """
+
+    __slots__ = ("_held", "_inspect", "_write", "_write_chunked", "received_bytes")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tap: Tap, *, length: int | None = None) -> None:
+        super().__init__(loop, tap, length=length)
+        self._write: Callable[[bytes], None] | None = None
+        self._write_chunked = False
+        self._inspect: Callable[[bytes], None] | None = None
+        self._held = False
+        self.received_bytes = 0
+
+    def feed_reply(self, block: bytes, framed: bytes | None, ended: bool) -> None:
+        """Called by the client's connection for each read.
+
+        Args:
+            block: The payload.
+            framed: The bytes as they came, if they are ``block`` in whole chunks and may be forwarded as they are.
+            ended: This was the last.
+        """
+        self.received_bytes += len(block)
+        write = self._write
+        if write is None:
+            self.feed(block, ended=ended)
+            return
+        self._ended = ended
+        if block:
+            try:
+                if self._inspect is not None:
+                    self._inspect(block)
+                if not self._write_chunked:
+                    write(block)
+                else:
+                    write(framed or b"%x\r\n%b\r\n" % (len(block), block))
+            except Exception as error:  # noqa: BLE001 - handed to the task that relays, which raises it
+                self._write = None
+                self._ended = False
+                self.fail(error)
+                if not ended:
+                    self._tap.drop()
+                return
+        if ended and self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            waiter.wake(None)
+
+    async def relay(
+        self,
+        write: Callable[[bytes], None],
+        *,
+        chunked: bool = False,
+        inspect: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Hand every block to ``write`` straight from the socket's read, without waking a task; returns at the end.
+
+        One write for each read. Hold the backend back with :meth:`hold`. Cancelling it, or an error of ``write`` or
+        ``inspect``, drops the connection.
+
+        Args:
+            write: Takes the bytes; runs in the backend connection's callback and must not wait.
+            chunked: Frame each block as a chunk; chunks that came whole are passed on untouched.
+            inspect: Sees each payload before it is written; what it raises ends the relay.
+
+        Raises:
+            ServiceError: The body failed.
+            Exception: What ``write`` or ``inspect`` raised.
+        """
+        finished = False
+        try:
+            while self._blocks:
+                block = self._blocks.popleft()
+                self._size -= len(block)
+                if inspect is not None:
+                    inspect(block)
+                write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
+            if not self.is_ended:
+                self._write, self._write_chunked, self._inspect = write, chunked, inspect
+                if self._paused and not self._held:
+                    self._tap.resume_body()
+                self._paused = False
+                await self._wait()
+            if self._error is not None:
+                raise self._error
+            finished = True
+        finally:
+            self._write = None
+            if not finished and not self.is_ended:
+                self._tap.drop()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the backend is held back, by a full buffer or a slow relay."""
+        return self._held or self._paused
+
+    def detach(self) -> None:
+        """The relay's reader is gone: write no more. The relaying task is about to be cancelled."""
+        if self._write is not None:
+            self._write = _discard
+
+    def hold(self) -> None:
+        """Stop reading from the backend until :meth:`release`: the relay's own reader is full."""
+        if not self._held and not self.is_ended:
+            self._held = True
+            self._tap.pause_body()
+
+    def release(self) -> None:
+        """Read from the backend again."""
+        if self._held:
+            self._held = False
+            if not self.is_ended and not self._paused:
+                self._tap.resume_body()
+
+    async def ready(self) -> None:
+        """Wait until there is a block to take, or the end.
+
+        Raises: what the body failed with, if there is no block before it.
+        """
+        if not self._blocks and not self.is_ended:
+            await self._wait()
+        if not self._blocks and self._error is not None:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while block := await self.take():
+            yield block
+
+    async def aclose(self) -> None:
+        """Done with it: an unfinished body's connection is dropped. May be called again."""
+        self.close()
+
+    def close(self) -> None:
+        """:meth:`aclose` for where nothing can be awaited."""
+        if not self.is_ended:
+            self._tap.drop()
+        self._blocks.clear()
+        self._size = 0

@@ -1,0 +1,496 @@
+"""The HTTP/1.1 client: endpoints on pools of kept-alive connections, everything bounded, every error with its endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeAlias, cast
+
+import msgspec
+
+from weft.errors import (
+    BackendReplyError,
+    BackendStatusError,
+    InternalError,
+    ServiceError,
+    UnreachableError,
+)
+from weft.http.body import ReplyBody
+from weft.http.connect import AddressGuard, Dialer, Origin, is_direct, parse_url, proxy_credentials
+from weft.http.deadlines import Deadlines
+from weft.http.message import Headers
+from weft.http.pool import ClientConnection, DiedBeforeReply, Pool
+from weft.http.wire import ReplyHead, encode_headers, encode_lines
+
+HeaderLines: TypeAlias = Sequence[tuple[str, str]] | bytes
+"""Header fields; or, made once with ``encode_headers`` for many requests, their lines."""
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_NO_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+_MAX_CACHED_STARTS = 256
+"""Request lines kept ready for one endpoint; paths with ids in them fill it, and it is emptied."""
+
+_QUOTED_CHARACTERS = 500
+"""How much of an error's body is quoted: enough for a JSON error or the title of an HTML page."""
+
+_IS_TARGET = re.compile(r"/[\x21-\x22\x24-\x7e]*").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What one client, and one backend, may take."""
+
+    max_connections: int = 256
+    """Connections to one origin; further requests wait. Default 256: a model server's usual queue."""
+
+    max_waiting: int = 1024
+    """Requests that wait for a connection to one origin; beyond: OverloadedError. Default 1024."""
+
+    max_reply_bytes: int = 64 * 1024 * 1024
+    """Bytes of a whole reply, where a call sets no other bound. Default 64 MiB: embeddings of a large batch."""
+
+    max_header_bytes: int = 65536
+    """Bytes of a reply's head. Default 64 KiB."""
+
+    max_headers: int = 200
+    """Header fields of a reply. Default 200."""
+
+    connect_timeout_s: float = 5.0
+    """Seconds to make a connection, TLS and proxy included. Default 5; the request's own time left wins if shorter."""
+
+    idle_timeout_s: float = 60.0
+    """Seconds that an unused connection is kept. Default 60: below the 75 of our server and nginx, so that ours ends first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply.
+
+    Attributes:
+        status: The HTTP status; 200 to 599.
+        headers: Its fields.
+        body: Decoded from its transfer coding.
+        elapsed_s: From the call to the last byte.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    elapsed_s: float
+
+
+class StreamReply:
+    """A reply whose body is still arriving. Leaving the ``async with``, or ``aclose()``, before its end drops the connection.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Its fields.
+        body: The body.
+        elapsed_s: From the call to the head.
+    """
+
+    __slots__ = ("body", "elapsed_s", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, body: ReplyBody, elapsed_s: float) -> None:
+        self.status, self.headers, self.body, self.elapsed_s = status, headers, body, elapsed_s
+
+    async def read(self, max_bytes: int = _QUOTED_CHARACTERS * 4) -> bytes:
+        """The start of the body, and no more of it: for quoting an error. The connection is dropped if there was more."""
+        blocks, size = [], 0
+        async for block in self.body:
+            blocks.append(block)
+            size += len(block)
+            if size >= max_bytes:
+                break
+        await self.aclose()
+        return b"".join(blocks)[:max_bytes]
+
+    async def aclose(self) -> None:
+        """Done with it; may be called again."""
+        self.body.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.body.close()
+
+
+class Client:
+    """Owns the connections. One for an application; for one event loop.
+
+    Args:
+        limits: See :class:`ClientLimits`.
+        ssl_context: For ``https``; without one, the system's authorities are trusted.
+        ca_file: Authorities to trust besides them (PEM).
+        client_cert: Certificate and key file (PEM) to show to servers that ask.
+        proxies: Proxy URL by scheme of the target (``{"http": ..., "https": ...}``); the environment is never read.
+        no_proxy: Hosts, domains, addresses and networks that are reached directly.
+        resolve: Guard of addresses: called with the resolved IP addresses at each connect, raises to refuse.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: ClientLimits | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        ca_file: str | None = None,
+        client_cert: tuple[str, str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+        no_proxy: Sequence[str] = (),
+        resolve: AddressGuard | None = None,
+    ) -> None:
+        self.limits = limits or ClientLimits()
+        self._ssl_context = ssl_context
+        self._ca_file = ca_file
+        self._client_cert = client_cert
+        self._proxies = dict(proxies or {})
+        self._no_proxy = tuple(no_proxy)
+        self._resolve = resolve
+        self._pools: dict[Origin, Pool] = {}
+        self._deadlines: Deadlines | None = None
+
+    def endpoint(self, base_url: str, *, timeout_s: float = 30.0, headers: HeaderLines = ()) -> Endpoint:
+        """Something to send requests to; connects with the first one.
+
+        Args:
+            base_url: ``http://``, ``https://``, ``unix:/path`` or ``unix:/path:/prefix``; its path is put before each request's.
+            timeout_s: Time for one request, where the call sets no other.
+            headers: Sent with each request.
+
+        Raises:
+            UsageError: The URL is not one of these.
+        """
+        origin, prefix = parse_url(base_url)
+        proxy = None if origin.unix_path else self._proxies.get(origin.scheme)
+        if proxy and not is_direct(origin.host, origin.port, self._no_proxy):
+            origin = Origin(origin.scheme, origin.host, origin.port, proxy=proxy)
+        return Endpoint(self, origin, base_url, prefix=prefix, timeout_s=timeout_s, headers=headers)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that stand or are being made."""
+        return sum(pool.open_connections for pool in self._pools.values())
+
+    async def aclose(self) -> None:
+        """Close every connection; requests under way fail with UnavailableError."""
+        for pool in list(self._pools.values()):
+            await pool.aclose()
+        if self._deadlines is not None:
+            self._deadlines.close()
+
+    def pool(self, origin: Origin) -> Pool:
+        """The connections to ``origin``; within a running loop."""
+        pool = self._pools.get(origin)
+        if pool is None:
+            loop = asyncio.get_running_loop()
+            if self._deadlines is None:
+                self._deadlines = Deadlines(loop)
+            dialer = Dialer(origin, tls=self._tls, guard=self._resolve)
+            pool = Pool(dialer, limits=self.limits, loop=loop, deadlines=self._deadlines)
+            self._pools[origin] = pool
+        return pool
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            context = ssl.create_default_context()
+            if self._ca_file is not None:
+                context.load_verify_locations(self._ca_file)
+            if self._client_cert is not None:
+                context.load_cert_chain(*self._client_cert)
+            self._ssl_context = context
+        return self._ssl_context
+
+
+class Endpoint:
+    """A base URL on a :class:`Client`.
+
+    Every call may be cancelled; its connection is then dropped, so that the server sees it at once. Errors are
+    ``UnreachableError``, ``DeadlineError``, ``BackendReplyError``, ``BackendStatusError`` or ``OverloadedError``; all
+    but the last carry ``endpoint`` and ``elapsed_s``.
+
+    A request is sent again, once and on a fresh connection, only if a kept-alive one turned out to be closed before any
+    byte of the reply, and the request is idempotent by its method or by ``idempotent=True``.
+    """
+
+    __slots__ = (
+        "_client",
+        "_decoders",
+        "_encode",
+        "_fields",
+        "_origin",
+        "_pool",
+        "_prefix",
+        "_starts",
+        "timeout_s",
+        "url",
+    )
+
+    def __init__(
+        self, client: Client, origin: Origin, url: str, *, prefix: str, timeout_s: float, headers: HeaderLines
+    ) -> None:
+        self._client = client
+        self._origin = origin
+        self._pool: Pool | None = None
+        self._prefix = prefix
+        self._starts: dict[tuple[str, str, bool], bytes] = {}
+        self._decoders: dict[Any, Callable[[bytes], Any]] = {}
+        self._encode = msgspec.json.Encoder().encode
+        self.url = url
+        self.timeout_s = timeout_s
+        fields = headers if isinstance(headers, bytes) else encode_headers(headers)
+        if (
+            origin.proxy is not None
+            and origin.scheme == "http"
+            and (login := proxy_credentials(origin.proxy))
+        ):
+            fields += encode_headers([("proxy-authorization", login)])
+        self._fields = fields
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: HeaderLines = (),
+        timeout_s: float | None = None,
+        max_bytes: int | None = None,
+        idempotent: bool | None = None,
+    ) -> Reply:
+        """Send a request and read the whole reply, whatever its status.
+
+        Args:
+            method: Upper case.
+            path: Percent-encoded, with its query.
+            body: Sent with a ``content-length``; its ``content-type`` is the caller's to give.
+            headers: Beyond the endpoint's.
+            timeout_s: For all of it; the endpoint's by default.
+            max_bytes: A longer body raises BackendReplyError as soon as it is known.
+            idempotent: May be sent twice; by default the method says.
+        """
+        started = time.monotonic()
+        _, head, payload = await self._exchange(
+            method,
+            path,
+            self._message(method, path, body, headers, is_json=False),
+            started=started,
+            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
+            max_bytes=self._client.limits.max_reply_bytes if max_bytes is None else max_bytes,
+            is_resendable=method in _IDEMPOTENT if idempotent is None else idempotent,
+        )
+        return Reply(head.status, head.headers, cast("bytes", payload), time.monotonic() - started)
+
+    async def post_json(
+        self,
+        path: str,
+        value: Any,
+        *,
+        type: Any = Any,
+        headers: HeaderLines = (),
+        timeout_s: float | None = None,
+        idempotent: bool = False,
+    ) -> Any:
+        """POST ``value`` as JSON and decode the JSON reply.
+
+        Args:
+            path: Percent-encoded.
+            value: Anything that msgspec encodes; ``bytes`` are sent as they are.
+            type: What the reply must be.
+            headers: Beyond the endpoint's.
+            timeout_s: For all of it; the endpoint's by default.
+            idempotent: May be sent twice.
+
+        Raises:
+            BackendStatusError: The status is not 2xx; the start of the body is quoted.
+            BackendReplyError: Not JSON, or not of that type.
+        """
+        started = time.monotonic()
+        body = value if isinstance(value, bytes) else self._encode(value)
+        _, head, payload = await self._exchange(
+            "POST",
+            path,
+            self._message("POST", path, body, headers, is_json=True),
+            started=started,
+            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
+            max_bytes=self._client.limits.max_reply_bytes,
+            is_resendable=idempotent,
+        )
+        return self._decode("POST", path, head, cast("bytes", payload), type, started)
+
+    async def get_json(
+        self, path: str, *, type: Any = Any, headers: HeaderLines = (), timeout_s: float | None = None
+    ) -> Any:
+        """GET a JSON reply; see :meth:`post_json`."""
+        started = time.monotonic()
+        _, head, payload = await self._exchange(
+            "GET",
+            path,
+            self._message("GET", path, b"", headers, is_json=True),
+            started=started,
+            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
+            max_bytes=self._client.limits.max_reply_bytes,
+            is_resendable=True,
+        )
+        return self._decode("GET", path, head, cast("bytes", payload), type, started)
+
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: HeaderLines = (),
+        timeout_s: float | None = None,
+        idle_timeout_s: float | None = None,
+        idempotent: bool | None = None,
+    ) -> StreamReply:
+        """Send a request; returns when the reply's head is there, whatever its status.
+
+        Args:
+            method: Upper case.
+            path: Percent-encoded, with its query.
+            body: Sent with a ``content-length``.
+            headers: Beyond the endpoint's.
+            timeout_s: Until the head; the endpoint's by default.
+            idle_timeout_s: Longest silence within the body (noticed at most a quarter of it late); ``timeout_s`` by default.
+            idempotent: May be sent twice; by default the method says.
+        """
+        started = time.monotonic()
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        _, head, payload = await self._exchange(
+            method,
+            path,
+            self._message(method, path, body, headers, is_json=False),
+            started=started,
+            timeout_s=limit_s,
+            max_bytes=0,
+            is_resendable=method in _IDEMPOTENT if idempotent is None else idempotent,
+            is_stream=True,
+            idle_timeout_s=limit_s if idle_timeout_s is None else idle_timeout_s,
+        )
+        return StreamReply(head.status, head.headers, cast("ReplyBody", payload), time.monotonic() - started)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        message: bytes,
+        *,
+        started: float,
+        timeout_s: float,
+        max_bytes: int,
+        is_resendable: bool,
+        is_stream: bool = False,
+        idle_timeout_s: float = 0.0,
+    ) -> tuple[ClientConnection, ReplyHead, bytes | ReplyBody]:
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = self._client.pool(self._origin)
+        deadline = started + timeout_s
+        connection = pool.take(started)
+        is_reused = connection is not None
+        while True:
+            try:
+                if connection is None:
+                    connection, is_reused = await pool.dial(deadline)
+                if is_stream:
+                    connection.endpoint, connection.started = self.url + path, started
+                waiter = connection.send(
+                    message,
+                    deadline=deadline,
+                    max_bytes=max_bytes,
+                    is_head_request=method == "HEAD",
+                    is_stream=is_stream,
+                    idle_timeout_s=idle_timeout_s,
+                )
+                head, payload = await waiter
+            except DiedBeforeReply as error:
+                if is_reused and is_resendable:
+                    connection, is_reused = None, False
+                    continue
+                raise self._unreachable(path, started, error) from error
+            except ServiceError as error:
+                raise error.at(
+                    endpoint=self.url + path, elapsed_s=time.monotonic() - started
+                ) from error.__cause__
+            except BaseException:
+                if connection is not None:
+                    connection.drop()
+                raise
+            if connection.is_idle:
+                connection.idle_since = now = time.monotonic()
+                connection.deadline = now + pool.limits.idle_timeout_s
+            return connection, head, payload
+
+    def _unreachable(self, path: str, started: float, error: Exception) -> UnreachableError:
+        unreachable = UnreachableError(f"the connection ended before the reply ({error})")
+        unreachable.at(endpoint=self.url + path, elapsed_s=time.monotonic() - started)
+        return unreachable
+
+    def _message(self, method: str, path: str, body: bytes, headers: HeaderLines, *, is_json: bool) -> bytes:
+        start = self._starts.get((method, path, is_json))
+        if start is None:
+            start = self._start(method, path, is_json=is_json)
+        if headers:
+            start += headers if isinstance(headers, bytes) else encode_headers(headers)
+        if not body and method in _NO_BODY:
+            return start + b"\r\n"
+        return b"%bcontent-length: %d\r\n\r\n%b" % (start, len(body), body)
+
+    def _start(self, method: str, path: str, *, is_json: bool) -> bytes:
+        """The request line and the headers that are the same every time."""
+        target = self._prefix + path or "/"
+        if _IS_TARGET(target) is None or not method.isalpha():
+            raise InternalError(f"'{method} {path}' cannot be sent: the path must be percent-encoded")
+        origin = self._origin
+        if origin.proxy is not None and origin.scheme == "http":
+            target = f"http://{origin.authority}{target}"
+        lines = [f"{method} {target} HTTP/1.1", f"host: {origin.authority}", "user-agent: weft"]
+        if is_json:
+            lines.append("accept: application/json")
+            if method == "POST":
+                lines.append("content-type: application/json")
+        start = encode_lines("".join([f"{line}\r\n" for line in lines]), count=len(lines)) + self._fields
+        if len(self._starts) >= _MAX_CACHED_STARTS:
+            self._starts.clear()
+        self._starts[method, path, is_json] = start
+        return start
+
+    def _decode(self, method: str, path: str, head: ReplyHead, body: bytes, type: Any, started: float) -> Any:
+        if 200 <= head.status < 300 and head.is_json:
+            decode = self._decoders.get(type)
+            if decode is None:
+                decode = self._decoders[type] = msgspec.json.Decoder(type).decode
+            try:
+                return decode(body)
+            except msgspec.MsgspecError as error:
+                failure: ServiceError = BackendReplyError(
+                    f"{method} {path}: the reply is not as declared: {error}"
+                )
+                raise failure.at(endpoint=self.url + path, elapsed_s=time.monotonic() - started) from error
+        elapsed_s = time.monotonic() - started
+        if not 200 <= head.status < 300:
+            failure = status_error(method, path, head.status, body)
+        else:
+            kind = head.headers.get("content-type", "nothing said")
+            failure = BackendReplyError(f"{method} {path}: the reply is not JSON ({kind}): {_quote(body)}")
+        raise failure.at(endpoint=self.url + path, elapsed_s=elapsed_s)
+
+
+def status_error(method: str, path: str, status: int, body: bytes) -> BackendStatusError:
+    """The error for a status that is not a success, with the start of the body in its message."""
+    return BackendStatusError(f"{method} {path} answered {status}: {_quote(body)}", backend_status=status)
+
+
+def _quote(body: bytes) -> str:
+    text = " ".join(body[: _QUOTED_CHARACTERS * 4].decode("utf-8", "replace").split())
+    return text if len(text) <= _QUOTED_CHARACTERS else text[:_QUOTED_CHARACTERS] + "..."
