@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from weft.errors import DiskSpaceError, ModelError, ModelUnavailableError, StateError, UsageError, WeftError
-from weft.host import HttpClient, ModelFiles
+from weft.host import ModelFiles
+from weft.http.client import Client
 from weft.models import catalogue, local
 from weft.models.cache import DIGEST_DIGITS, Cache, Manifest
 from weft.models.catalogue import Model
@@ -51,7 +52,7 @@ class ModelStore:
 
     Args:
         cache_dir: The cache folder; models go into ``models`` in it.
-        client: Makes a client for an origin (``https://host:port``); whose addresses may be reached is its matter.
+        client: Owns the connections; which addresses may be reached is its matter.
         sources: Where models come from.
         on_progress: Told how far fetching is; called in the event loop.
         known: The models that have a name.
@@ -63,7 +64,7 @@ class ModelStore:
         self,
         cache_dir: Path,
         *,
-        client: Callable[[str], HttpClient],
+        client: Client,
         sources: Sources | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         known: Mapping[str, Model] | None = None,

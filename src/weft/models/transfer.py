@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from weft.errors import DigestError, ModelUnavailableError, ServiceError, UnreachableError
-from weft.host import HttpStream
+from weft.http.client import StreamReply
 from weft.models.cache import READ_BYTES, sha256_of
 from weft.models.web import Web
 
@@ -199,17 +199,17 @@ class Download:
                 self._discard()
             await self._receive(reply)
 
-    async def _receive(self, reply: HttpStream) -> None:
+    async def _receive(self, reply: StreamReply) -> None:
         total = _whole_size(reply)
         if total is not None:
             self._on_total(total)
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        etag = reply.header("etag") or ""
-        validator = etag if etag and not etag.startswith("W/") else reply.header("last-modified")
+        etag = reply.headers.get("etag") or ""
+        validator = etag if etag and not etag.startswith("W/") else reply.headers.get("last-modified")
         self._note.write_bytes(msgspec.json.encode(_Resume(self._url, validator)))
         # Writes go to the page cache, 64 KB at a time: too short to be worth a thread each.
         with self._partial.open("ab") as file:
-            async for chunk in reply.chunks():
+            async for chunk in reply.body:
                 if self._max_bytes is not None and self._have + len(chunk) > self._max_bytes:
                     self._discard()
                     raise DigestError(
@@ -240,17 +240,17 @@ def _refuse(url: str, status: int) -> None:
     raise RefusedError(f"{_shown(url)} answered {status}", status=status, hint=hint.get(status))
 
 
-def _range_start(reply: HttpStream) -> int | None:
-    unit, _, rest = (reply.header("content-range") or "").partition(" ")
+def _range_start(reply: StreamReply) -> int | None:
+    unit, _, rest = (reply.headers.get("content-range") or "").partition(" ")
     start = rest.partition("-")[0]
     return int(start) if unit == "bytes" and start.isdigit() else None
 
 
-def _whole_size(reply: HttpStream) -> int | None:
+def _whole_size(reply: StreamReply) -> int | None:
     size = (
-        reply.header("content-length")
+        reply.headers.get("content-length")
         if reply.status == 200
-        else (reply.header("content-range") or "").rpartition("/")[2]
+        else (reply.headers.get("content-range") or "").rpartition("/")[2]
     )
     return int(size) if size and size.isdigit() else None
 

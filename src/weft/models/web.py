@@ -6,13 +6,13 @@ The connections are :mod:`weft.http`'s; what may be connected to is decided by t
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from weft.errors import ModelUnavailableError
-from weft.host import HttpClient, HttpStream
+from weft.http.client import Client, Endpoint, StreamReply
 
 MAX_REDIRECTS: Final = 5
 """The hub needs two; more than five is a loop."""
@@ -25,18 +25,18 @@ class Web:
     """Fetches URLs through one client, keeping its connections.
 
     Args:
-        connect: A client for an origin (``https://host:port``).
+        client: Owns the connections.
     """
 
-    def __init__(self, connect: Callable[[str], HttpClient]) -> None:
-        self._connect = connect
-        self._origins: dict[str, HttpClient] = {}
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._endpoints: dict[str, Endpoint] = {}
         self._passwords: dict[str, str] = {}
 
     @asynccontextmanager
     async def get(
         self, url: str, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[tuple[str, HttpStream]]:
+    ) -> AsyncIterator[tuple[str, StreamReply]]:
         """The reply to a GET after redirects, and the URL that it came from. Leaving early closes the connection.
 
         ``Authorization`` does not follow a redirect to another host.
@@ -51,8 +51,9 @@ class Web:
             with_password = sent | (
                 {"authorization": self._passwords[origin]} if origin in self._passwords else {}
             )
-            async with await self._client(origin).stream("GET", target, headers=with_password) as reply:
-                location = reply.header("location")
+            fields = list(with_password.items())
+            async with await self._endpoint(origin).stream("GET", target, headers=fields) as reply:
+                location = reply.headers.get("location")
                 if reply.status not in {301, 302, 303, 307, 308} or location is None:
                     yield url, reply
                     return
@@ -76,16 +77,16 @@ class Web:
             if reply.status != 200:
                 raise ModelUnavailableError(f"answered {reply.status}")
             body = bytearray()
-            async for chunk in reply.chunks():
+            async for chunk in reply.body:
                 body += chunk
                 if len(body) > MAX_PAGE_BYTES:
                     raise ModelUnavailableError(f"the page is larger than {MAX_PAGE_BYTES} bytes")
-            return final, reply.header("content-type") or "", bytes(body)
+            return final, reply.headers.get("content-type", ""), bytes(body)
 
-    def _client(self, origin: str) -> HttpClient:
-        if origin not in self._origins:
-            self._origins[origin] = self._connect(origin)
-        return self._origins[origin]
+    def _endpoint(self, origin: str) -> Endpoint:
+        if origin not in self._endpoints:
+            self._endpoints[origin] = self._client.endpoint(origin)
+        return self._endpoints[origin]
 
     def _split(self, url: str) -> tuple[str, str]:
         """Origin and request target; a user name and password in the URL are kept for that origin."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ def server() -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, server: FileServer) -> Maker:
+async def store(tmp_path: Path, server: FileServer) -> AsyncIterator[Maker]:
     """Makes stores that fetch from ``server``."""
-    return Maker(tmp_path / "cache", server)
+    maker = Maker(tmp_path / "cache", server)
+    yield maker
+    await maker.client.aclose()

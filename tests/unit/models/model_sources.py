@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import re
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from weft.errors import BackendReplyError, UnreachableError
+from weft.http.client import Client
 from weft.models import IndexSettings, Model, ModelStore, Progress, Sources
 from weft.models.catalogue import ModelFile, PackageSource
 
@@ -126,64 +125,6 @@ def serving() -> Iterator[FileServer]:
     http.server_close()
 
 
-class _Reply:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def open(self) -> _Reply:
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        self.status = int(head[0].split()[1])
-        self.headers = {
-            n.lower(): v.strip() for n, _, v in (line.partition(":") for line in head[1:] if line)
-        }
-        return self
-
-    def header(self, name: str) -> str | None:
-        return self.headers.get(name)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        left = int(self.headers["content-length"])
-        while left:
-            chunk = await self._reader.read(min(left, 65536))
-            if not chunk:
-                raise BackendReplyError("cut short")
-            left -= len(chunk)
-            yield chunk
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *args: object) -> None:
-        self._writer.close()
-
-
-class _Client:
-    def __init__(self, origin: str) -> None:
-        self._host, _, self._port = origin.partition("//")[2].partition(":")
-
-    async def stream(self, method: str, path: str, body: bytes = b"", *, headers: Any = None) -> _Reply:
-        try:
-            reader, writer = await asyncio.open_connection(self._host, int(self._port))
-        except OSError as error:
-            raise UnreachableError(str(error)) from error
-        lines = [
-            f"{method} {path} HTTP/1.1",
-            f"host: {self._host}",
-            *(f"{n}: {v}" for n, v in headers.items()),
-        ]
-        writer.write("\r\n".join([*lines, "", ""]).encode())
-        try:
-            return await _Reply(reader, writer).open()
-        except BaseException:
-            writer.close()
-            raise
-
-
-def client(origin: str) -> Any:
-    """A client for an origin."""
-    return _Client(origin)
-
-
 def wheel(members: dict[str, bytes]) -> bytes:
     """A zip file in memory."""
     import io
@@ -231,6 +172,7 @@ class Maker:
 
     cache: Path
     server: FileServer
+    client: Client = field(default_factory=Client)
     progress: list[Progress] = field(default_factory=list)
 
     def __call__(self, *models: Model, **changes: Any) -> ModelStore:
@@ -241,7 +183,7 @@ class Maker:
         sources |= changes.pop("sources", {})
         return ModelStore(
             self.cache,
-            client=changes.pop("client", client),
+            client=self.client,
             sources=Sources(**sources),
             backoff_s=0,
             on_progress=self.progress.append,
