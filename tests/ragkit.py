@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec import Raw
+
 from weft.contracts.chat import (
     ChatChunk,
     ChatDescription,
@@ -21,7 +23,7 @@ from weft.contracts.chat import (
 from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
 from weft.serve.lanes import ThreadLane
 from weft.text import terms
-from weft.types import Document, Empty, Message, Raw, Usage, vector
+from weft.types import Document, Empty, Message, Usage, vector
 
 DIMENSIONS = 256
 

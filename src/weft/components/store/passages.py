@@ -278,7 +278,7 @@ class Passages:
         rows = connection.execute(
             "WITH fitting AS MATERIALIZED ("
             f" SELECT w.rowid AS number, -bm25(words, 1.0, {HEADING_WEIGHT}) AS score"
-            f" FROM words w JOIN passages ON number = w.rowid WHERE words MATCH ? AND {where}{conditions}),"
+            f" FROM words w CROSS JOIN passages ON number = w.rowid WHERE words MATCH ? AND {where}{conditions}),"
             " best AS (SELECT number, score, 1 AS found FROM fitting ORDER BY score DESC, number LIMIT ?)"
             " SELECT number, score, found FROM best UNION ALL SELECT number, score, 0 FROM fitting"
             " WHERE number IN (SELECT value FROM json_each(?)) AND number NOT IN (SELECT number FROM best)"
