@@ -59,8 +59,9 @@ def convert(
         ModelError: This is not a BERT encoder with GELU and absolute positions.
     """
     try:
-        import onnx  # noqa: PLC0415 - needed once, when a model is prepared
-        from safetensors.numpy import load_file  # noqa: PLC0415 - likewise
+        import numpy  # noqa: ICN001, F401, PLC0415 - needed once, when a model is prepared
+        import onnx  # noqa: F401, PLC0415 - likewise
+        import safetensors  # noqa: PLC0415 - likewise
     except ImportError as error:
         package = error.name or "onnx"
         raise MissingExtraError("all-minilm-l6-v2", package=package, extra="local") from error
@@ -71,15 +72,9 @@ def convert(
             raise ModelError(
                 f"{config.name} says {key} is {settings[key]!r}: only {value!r} can be converted"
             )
-    tensors = {name.removeprefix("bert."): tensor for name, tensor in load_file(weights).items()}
-    try:
-        graph = _Encoder(tensors, settings, quantise=quantise).build(on_step)
-    except KeyError as error:
-        raise ModelError(f"{weights.name} has no tensor {error}: it is not a BERT encoder") from error
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], producer_name="weft"
-    )
-    model.ir_version = IR_VERSION
+    # One tensor at a time, straight into the message that is written: twice the weights is the most that is in memory.
+    with safetensors.safe_open(weights, framework="numpy") as tensors:
+        model = _Encoder(tensors, settings, quantise=quantise).build(on_step)
     on_step()
     output.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -87,63 +82,74 @@ def convert(
 class _Encoder:
     """Collects the nodes and constants of one graph."""
 
-    def __init__(self, tensors: dict[str, Any], settings: dict[str, Any], *, quantise: bool) -> None:
+    def __init__(self, tensors: Any, settings: dict[str, Any], *, quantise: bool) -> None:
+        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
+        import onnx  # noqa: PLC0415 - likewise
+
+        self._np, self._onnx = np, onnx
         self._tensors = tensors
+        self._names = {name.removeprefix("bert."): name for name in tensors.keys()}  # noqa: SIM118 - a safetensors file is no dict
         self._layers: int = settings["num_hidden_layers"]
         self._hidden: int = settings["hidden_size"]
         self._heads: int = settings["num_attention_heads"]
         self._epsilon: float = settings.get("layer_norm_eps", 1e-12)
         self._quantise = quantise
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        self._model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="weft")
+        self._model.opset_import.add(domain="", version=OPSET)
+        self._graph = self._model.graph
+        self._graph.name = "sentence_encoder"
 
     def build(self, on_step: Callable[[], None]) -> Any:
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
-        from onnx import TensorProto, helper  # noqa: PLC0415 - likewise
 
         head_size = self._hidden // self._heads
-        self._split = self._constant(np.array([0, 0, self._heads, head_size], np.int64), "split_heads")
-        self._join = self._constant(np.array([0, 0, self._hidden], np.int64), "join_heads")
-        self._scale = self._constant(np.float32(head_size**-0.5), "attention_scale")
+        self._split = self._constant(
+            self._np.array([0, 0, self._heads, head_size], self._np.int64), "split_heads"
+        )
+        self._join = self._constant(self._np.array([0, 0, self._hidden], self._np.int64), "join_heads")
+        self._scale = self._constant(self._np.float32(head_size**-0.5), "attention_scale")
         if self._quantise:
-            self._zero = self._constant(np.int8(0), "weight_zero_point")
-        mask = self._op("Cast", "attention_mask", to=TensorProto.FLOAT)
+            self._zero = self._constant(self._np.int8(0), "weight_zero_point")
+        mask = self._op("Cast", "attention_mask", to=self._onnx.TensorProto.FLOAT)
         hidden = self._embed()
         bias = self._attention_bias(mask)
         for layer in range(self._layers):
             on_step()
             hidden = self._layer(hidden, bias, f"encoder.layer.{layer}.")
         self._pool(hidden, mask)
-        int_input = [
-            helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "sequence"]) for n in INPUTS
-        ]
-        output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", self._hidden])
-        return helper.make_graph(self._nodes, "sentence_encoder", int_input, [output], self._constants)
+        for name in INPUTS:
+            self._declare(self._graph.input, name, self._onnx.TensorProto.INT64, ["batch", "sequence"])
+        self._declare(self._graph.output, OUTPUT, self._onnx.TensorProto.FLOAT, ["batch", self._hidden])
+        return self._model
+
+    def _declare(self, where: Any, name: str, kind: int, shape: list[str | int]) -> None:
+        where.append(self._onnx.helper.make_tensor_value_info(name, kind, shape))
 
     def _constant(self, value: Any, name: str) -> str:
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
-        from onnx import numpy_helper  # noqa: PLC0415 - likewise
 
-        self._constants.append(
-            numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
-        )
+        array = self._np.asarray(value)
+        tensor = self._graph.initializer.add()
+        tensor.name = name
+        tensor.data_type = self._onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor.dims.extend(array.shape)
+        tensor.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         return name
 
     def _tensor(self, name: str) -> np.ndarray:
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
 
-        return np.asarray(self._tensors[name], dtype=np.float32)
+        if name not in self._names:
+            raise ModelError(f"the weights have no tensor '{name}': this is not a BERT encoder")
+        return self._np.asarray(self._tensors.get_tensor(self._names[name]), dtype=self._np.float32)
 
     def _weight(self, name: str) -> str:
         return self._constant(self._tensor(name), name)
 
     def _op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         """Append a node; returns the name of its first output (the others end in ``.1``, ``.2``)."""
-        from onnx import helper  # noqa: PLC0415 - needed once, when a model is prepared
-
-        first = f"{kind}_{len(self._nodes)}"
+        first = f"{kind}_{len(self._graph.node)}"
         names = [first, *(f"{first}.{index}" for index in range(1, outputs))]
-        self._nodes.append(helper.make_node(kind, list(inputs), names, name=first, **attributes))
+        self._graph.node.append(
+            self._onnx.helper.make_node(kind, list(inputs), names, name=first, **attributes)
+        )
         return first
 
     def _linear(self, x: str, prefix: str) -> str:
@@ -151,10 +157,9 @@ class _Encoder:
         bias = self._weight(f"{prefix}.bias")
         if not self._quantise:
             return self._op("Add", self._op("MatMul", x, self._constant(weight, f"{prefix}.weight")), bias)
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
 
-        scale = np.maximum(np.abs(weight).max(axis=0), 1e-12) / 127
-        rounded = np.clip(np.rint(weight / scale), -127, 127).astype(np.int8)
+        scale = self._np.maximum(self._np.abs(weight).max(axis=0), 1e-12) / 127
+        rounded = self._np.clip(self._np.rint(weight / scale), -127, 127).astype(self._np.int8)
         quantised = self._op("DynamicQuantizeLinear", x, outputs=3)
         product = self._op(
             "MatMulInteger",
@@ -164,20 +169,20 @@ class _Encoder:
             self._zero,
         )
         scales = self._op(
-            "Mul", f"{quantised}.1", self._constant(scale.astype(np.float32), f"{prefix}.scale")
+            "Mul", f"{quantised}.1", self._constant(scale.astype(self._np.float32), f"{prefix}.scale")
         )
-        from onnx import TensorProto  # noqa: PLC0415 - needed once, when a model is prepared
 
-        return self._op("Add", self._op("Mul", self._op("Cast", product, to=TensorProto.FLOAT), scales), bias)
+        return self._op(
+            "Add", self._op("Mul", self._op("Cast", product, to=self._onnx.TensorProto.FLOAT), scales), bias
+        )
 
     def _norm(self, x: str, prefix: str) -> str:
         weight, bias = self._weight(f"{prefix}.weight"), self._weight(f"{prefix}.bias")
         return self._op("LayerNormalization", x, weight, bias, axis=-1, epsilon=self._epsilon)
 
     def _embed(self) -> str:
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
 
-        zero = self._constant(np.array([0], np.int64), "zero")
+        zero = self._constant(self._np.array([0], self._np.int64), "zero")
         length = self._op("Shape", "input_ids", start=1, end=2)
         words = self._op("Gather", self._weight("embeddings.word_embeddings.weight"), "input_ids")
         positions = self._weight("embeddings.position_embeddings.weight")
@@ -187,11 +192,12 @@ class _Encoder:
         return self._norm(self._op("Add", x, kind), "embeddings.LayerNorm")
 
     def _attention_bias(self, mask: str) -> str:
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
 
-        inverse = self._op("Sub", self._constant(np.float32(1), "one"), mask)
-        bias = self._op("Mul", inverse, self._constant(np.float32(MASKED), "masked"))
-        return self._op("Unsqueeze", bias, self._constant(np.array([1, 2], np.int64), "head_and_query_axes"))
+        inverse = self._op("Sub", self._constant(self._np.float32(1), "one"), mask)
+        bias = self._op("Mul", inverse, self._constant(self._np.float32(MASKED), "masked"))
+        return self._op(
+            "Unsqueeze", bias, self._constant(self._np.array([1, 2], self._np.int64), "head_and_query_axes")
+        )
 
     def _layer(self, x: str, bias: str, prefix: str) -> str:
         query, key, value = (
@@ -212,16 +218,16 @@ class _Encoder:
         return self._norm(self._op("Add", outer, x), f"{prefix}output.LayerNorm")
 
     def _pool(self, x: str, mask: str) -> None:
-        import numpy as np  # noqa: PLC0415 - needed once, when a model is prepared
-        from onnx import helper  # noqa: PLC0415 - likewise
 
-        tokens = self._constant(np.array([1], np.int64), "token_axis")
-        last = self._constant(np.array([2], np.int64), "last_axis")
+        tokens = self._constant(self._np.array([1], self._np.int64), "token_axis")
+        last = self._constant(self._np.array([2], self._np.int64), "last_axis")
         weighted = self._op("Mul", x, self._op("Unsqueeze", mask, last))
         total = self._op("ReduceSum", weighted, tokens, keepdims=0)
         count = self._op("ReduceSum", mask, tokens, keepdims=1)
         mean = self._op("Div", total, count)
-        self._nodes.append(helper.make_node("LpNormalization", [mean], [OUTPUT], name=OUTPUT, axis=-1, p=2))
+        self._graph.node.append(
+            self._onnx.helper.make_node("LpNormalization", [mean], [OUTPUT], name=OUTPUT, axis=-1, p=2)
+        )
 
 
 INPUTS = ("input_ids", "attention_mask")

@@ -133,7 +133,7 @@ def test_quantised_is_near(convert: Callable[..., Callable]) -> None:
     ("change", "message"),
     [
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
-        ({"num_hidden_layers": 3}, "has no tensor 'encoder.layer.2"),
+        ({"num_hidden_layers": 3}, "have no tensor 'encoder.layer.2"),
     ],
 )
 def test_another_architecture_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
