@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import UnionType
+from typing import Any, Protocol, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
 from weft.errors import InvalidRequestError
+from weft.types import Stream
 
 _encode = msgspec.json.Encoder().encode
 
@@ -54,7 +56,7 @@ class JsonForm:
 
     def __init__(self, request: type[Any], *, name: str = "weft") -> None:
         self.name = name
-        self._decode = msgspec.json.Decoder(request).decode
+        self._decode = _decoder(request)
 
     def matches(self, fields: frozenset[str]) -> bool:
         """Any object: what other forms did not claim is read as the own one."""
@@ -70,6 +72,41 @@ class JsonForm:
     def encode(self, response: Any, request: Any) -> bytes:
         """See :class:`Form`."""
         return _encode(response)
+
+
+def _decoder(request: type[Any]) -> Callable[[bytes], Any]:
+    """What reads a request from JSON.
+
+    A field that takes a stream takes the whole response on the wire: ``Stream[ChatChunk] | ChatResponse`` is read as
+    ``ChatResponse``.
+    """
+    fields = msgspec.structs.fields(request)
+    whole = {field.name: _without_stream(field.type) for field in fields}
+    if all(whole[field.name] is field.type for field in fields):
+        return msgspec.json.Decoder(request).decode
+    defaults: list[Any] = [
+        msgspec.field(default=f.default, default_factory=f.default_factory, name=f.encode_name)  # type: ignore[call-overload]  # either may be NODEFAULT
+        for f in fields
+    ]
+    entries = [(f.name, whole[f.name], default) for f, default in zip(fields, defaults, strict=True)]
+    wire = msgspec.defstruct(request.__name__, entries, kw_only=True)
+    decode = msgspec.json.Decoder(wire).decode
+
+    def decode_whole(body: bytes) -> Any:
+        decoded = decode(body)
+        return request(**{field.name: getattr(decoded, field.name) for field in fields})
+
+    return decode_whole
+
+
+def _without_stream(annotation: Any) -> Any:
+    """The annotation without its stream alternatives; one that is nothing but a stream can only be null."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    members = get_args(annotation) if is_union else (annotation,)
+    rest = [member for member in members if get_origin(member) is not Stream]
+    if len(rest) == len(members):
+        return annotation
+    return Union[tuple(rest)] if rest else None  # noqa: UP007 - made of a variable number of types
 
 
 @dataclass(frozen=True, slots=True)
