@@ -4,6 +4,7 @@ Here belongs: what references mean, which types fit, what streams, where service
 registry to be seen. Here does not belong: anything that reads a file, opens a connection or makes an instance.
 """
 
+from weft.plan.compile import Plans, check, compile_plan
 from weft.plan.model import (
     PENDING,
     SKIPPED,
@@ -25,7 +26,10 @@ __all__ = [
     "Getter",
     "Plan",
     "PlanNode",
+    "Plans",
     "Repeat",
     "Values",
     "Variant",
+    "check",
+    "compile_plan",
 ]

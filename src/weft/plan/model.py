@@ -65,7 +65,7 @@ class PlanNode:
         component: The component behind that service, for messages.
         operation: What it asks; ``method`` is the name of the coroutine method.
         needs: Slots that must not be PENDING before it starts.
-        build: Makes its request from the values.
+        build: Makes its request from the values. With ``each``, the field that takes the elements is None in it.
         when: False skips it; None always runs.
         stream: Whether this variant calls ``stream`` and leaves a live stream in the slot.
         collects: Slots whose stream must be collected before ``build`` reads them (their reader takes no stream).
@@ -108,7 +108,11 @@ class Variant:
     nodes: tuple[PlanNode, ...]
     output: Getter
     output_slot: int | None
-    """The slot that *is* the response or the stream; None when the output is a part of one."""
+    """The slot that *is* the response or the stream; None when the output is a part of one, or one of several."""
+    output_needs: tuple[int, ...] = ()
+    """Slots that must not be PENDING before ``output`` is read."""
+    output_collects: tuple[int, ...] = ()
+    """Slots whose stream must be collected before ``output`` is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -74,7 +73,6 @@ def members(annotation: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=1024)
 def fields_of(struct: type[Struct]) -> Mapping[str, FieldInfo]:
     """A Struct's fields by name."""
     return {field.name: field for field in msgspec.structs.fields(struct)}
@@ -159,6 +157,11 @@ def _arguments_fit(source: Sequence[Any], target: Sequence[Any]) -> bool:
     if not source or not target:
         return True  # a bare list is a list of anything
     return len(source) == len(target) and all(assignable(s, t) for s, t in zip(source, target, strict=True))
+
+
+def list_of(item: Any) -> Any:
+    """The type of a list of these."""
+    return UNKNOWN if item is UNKNOWN else list.__class_getitem__(item)
 
 
 def element(annotation: Any) -> Any:
