@@ -1,0 +1,424 @@
+"""The application: routes behind one pass of checks. It is the handler that the HTTP server calls.
+
+One pass, because a request's whole budget is some tens of microseconds: id, route, Host, Origin, token, content type,
+context; then the route's handler; then the headers that every reply carries, and the metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from time import monotonic, perf_counter
+from typing import Any, Final, Literal, Protocol
+
+from weft.context import Context, current
+from weft.errors import (
+    ForbiddenError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestError,
+    UnauthorizedError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+)
+from weft.http.message import Request, Response, StreamResponse
+from weft.serve.access import Access
+from weft.serve.log import Log
+from weft.serve.meters import RequestMeters
+from weft.serve.pages import PAGE_HEADERS, token_page
+from weft.serve.problems import ErrorForm, as_request_error, error_response
+from weft.serve.routing import JSON, Route, RouteDoc, RouteHandler, Router
+
+__all__ = ["Access", "Application", "Exchange", "Route", "RouteDoc", "RouteHandler"]
+
+State = Literal["created", "starting", "running", "draining", "stopped"]
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+
+CLIENT_GONE: Final = 499
+"""The status under which requests are counted whose client went away before the reply (nginx's number)."""
+
+
+class Verifier(Protocol):
+    """Reads a signed ``x-weft-context``."""
+
+    def verify(self, header: str) -> tuple[str, str, list[str] | None] | None:
+        """Tenant, caller and readers; None when the signature does not hold."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Exchange:
+    """What the application knows of one request beside the request itself; it is ``request.scope``.
+
+    Attributes:
+        route: None until it is found.
+        named: The path's named segments.
+        headers: Go onto the reply, whatever it is.
+    """
+
+    context: Context
+    begun: float
+    route: Route | None = None
+    named: dict[str, str] | None = None
+    headers: list[tuple[str, str]] | None = None
+
+
+class Application:
+    """Routes, checks, lifespan and readiness of one gateway or one service.
+
+    Args:
+        name: Its title in OpenAPI, health and logs.
+        version: Of what it serves.
+        access: Who may talk to it.
+        journal: Kept for the handlers; the application writes nothing to it itself.
+        metrics: Where request counts and durations go; None counts nothing.
+        build_id: On every reply as ``x-weft-build``; may be set later, before ``start``.
+        description: For OpenAPI.
+        verifier: Reads ``x-weft-context``; None: every request is anonymous.
+        log: Where unexpected errors are written, each once.
+
+    Attributes:
+        on_start: Awaited in order by :meth:`start`; while they run, only open routes are served.
+        on_stop: Awaited in reverse order by :meth:`stop`, each whatever became of the others.
+        ready_checks: Service name to a check: True is ready; False, or why not, is not.
+        in_flight: Requests whose reply is not done.
+        state: Where it is in its life.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        access: Access,
+        journal: Any = None,
+        metrics: Any = None,
+        build_id: str = "",
+        description: str = "",
+        verifier: Verifier | None = None,
+        log: Log | None = None,
+    ) -> None:
+        self.name, self.version, self.description = name, version, description
+        self.access, self.journal, self.metrics = access, journal, metrics
+        self.build_id = build_id
+        self.log = log or Log(name=name)
+        self.router = Router()
+        self.on_start: list[Callable[[], Awaitable[object]]] = []
+        self.on_stop: list[Callable[[], Awaitable[object]]] = []
+        self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
+        self.in_flight = 0
+        self.state: State = "created"
+        self._verifier = verifier
+        self._meters = RequestMeters(metrics, lambda: self.in_flight)
+        self._ids = count(1)
+        self._id_prefix = os.urandom(8).hex()
+
+    # Routes.
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        handler: RouteHandler,
+        *,
+        errors: ErrorForm = "problem",
+        open: bool = False,
+        doc: RouteDoc | None = None,
+        max_body_bytes: int | None = None,
+        reads: Sequence[str] = JSON,
+    ) -> None:
+        """Answer ``method path`` with ``handler``.
+
+        Args:
+            method: ``GET`` answers ``HEAD`` too.
+            path: Exact, or with ``{name}`` segments (:func:`named` gives their values).
+            handler: See :data:`RouteHandler`.
+            errors: How its errors are written.
+            open: Served without the access token, and while the application starts (health).
+            doc: For OpenAPI; None: the route is not in it.
+            max_body_bytes: A longer body is refused with 413, before it is read where its length is declared.
+            reads: Content types of the body; any other is refused with 415.
+
+        Raises:
+            UsageError: It is routed already.
+        """
+        doc = doc if doc is not None else RouteDoc(hidden=True)
+        self.router.add(Route(method, path, handler, errors, open, tuple(reads), max_body_bytes, doc))
+
+    # Requests.
+
+    async def __call__(self, request: Request) -> Response | StreamResponse:
+        """Answer one request; the only exception that leaves is cancellation."""
+        get = request.headers.get
+        request_id = get("x-request-id")
+        if request_id is None or _SANE_ID(request_id) is None:
+            request_id = self._new_id()
+        context = Context(request_id, traceparent=get("traceparent"))
+        exchange = request.scope = Exchange(context, perf_counter())
+        self.in_flight += 1
+        status, is_streaming = CLIENT_GONE, False
+        try:
+            try:
+                response = self._admit(request, exchange, get)
+                if response is None:
+                    current.set(context)
+                    route = exchange.route
+                    assert route is not None  # what admits without a reply has found the route
+                    body = request.body
+                    limit = route.max_body_bytes
+                    if body is None or (limit is not None and len(body) > limit):
+                        await self._read(request, route)
+                    response = await route.handler(request, context)
+            except Exception as error:  # noqa: BLE001 - the one place where errors become replies
+                response = self._error_reply(error, request)
+            status = response.status
+            if isinstance(response, StreamResponse):
+                is_streaming = True
+                return self._streamed(response, exchange)
+            return Response(status, self._headers(exchange, response), response.body, response.content_type)
+        finally:
+            if not is_streaming:
+                self._end(exchange, status)
+
+    def on_error(self, error: Exception, request: Request | None) -> Response:
+        """The reply for an error: the server's own ``on_error``, for what fails before and after the handler."""
+        reply = self._error_reply(error, request)
+        if request is not None and isinstance(request.scope, Exchange):
+            headers = self._headers(request.scope, reply)
+        else:
+            headers = [("x-request-id", self._new_id()), *reply.headers]
+        return Response(reply.status, headers, reply.body, reply.content_type)
+
+    def _error_reply(self, error: Exception, request: Request | None) -> Response:
+        """What was not raised on purpose is logged here, once, with the request's id."""
+        exchange = request.scope if request is not None and isinstance(request.scope, Exchange) else None
+        request_id = exchange.context.request_id if exchange is not None else ""
+        if not isinstance(error, RequestError):
+            path = request.path if request is not None else ""
+            self.log.failure("a request failed unexpectedly", cause=error, request_id=request_id, path=path)
+        route = exchange.route if exchange is not None else None
+        form: ErrorForm = route.errors if route is not None else "problem"
+        reply = error_response(as_request_error(error), form=form, request_id=request_id)
+        if (
+            request is not None
+            and isinstance(error, UnauthorizedError)
+            and "text/html" in request.headers.get("accept", "")
+        ):
+            return token_page(reply)
+        return reply
+
+    def _admit(
+        self, request: Request, exchange: Exchange, get: Callable[[str], str | None]
+    ) -> Response | StreamResponse | None:
+        """Find the route and check that this request may have it.
+
+        Returns:
+            None to go on; a reply that needs no handler (a redirect, a preflight).
+        """
+        path = self.router.exact.get(request.path)
+        if path is None and (match := self.router.match(request.path)) is not None:
+            path, exchange.named = match
+        method = request.method
+        route = None
+        if path is not None:
+            route = path.methods.get(method) or (path.methods.get("GET") if method == "HEAD" else None)
+            # Errors below are written as this path writes its errors, also when the method is wrong.
+            exchange.route = route or next(iter(path.methods.values()))
+        access = self.access
+        host = get("host") or ""
+        if host not in access.good_hosts and not access.allows_host(host):
+            raise ForbiddenError(
+                f"this server is not called '{host}'",
+                hint="add the name to the hosts that it may be reached under",
+            )
+        if (origin := get("origin")) is not None and (
+            reply := self._check_origin(request, exchange, origin, host)
+        ):
+            return reply
+        if (
+            access.token is not None
+            and (route is None or not route.is_open)
+            and not access.has_token(get("authorization"), get("cookie"))
+        ):
+            return self._enter(request)
+        if path is None:
+            close = self.router.nearest(request.path)
+            raise NotFoundError(
+                f"there is nothing at {request.path}",
+                hint=f"did you mean {close}? all routes: /docs" if close else None,
+            )
+        if route is None:
+            exchange.headers = [*(exchange.headers or ()), ("allow", path.allow())]
+            raise MethodNotAllowedError(f"{path.name} answers {path.allow()}, not {method}")
+        if self.state != "running" and not route.is_open and self.state != "draining":
+            raise UnavailableError(f"{self.name} is {'starting' if self.state != 'stopped' else 'stopping'}")
+        if method in _BODY_METHODS and (content_type := get("content-type")) != "application/json":
+            self._check_content_type(request, route, content_type)
+        if (timeout := get("x-weft-timeout-ms")) is not None and timeout.isdigit():
+            exchange.context.deadline = monotonic() + int(timeout[:12]) / 1000
+        if self._verifier is not None and (signed := get("x-weft-context")) is not None:
+            self._identify(exchange.context, signed, self._verifier)
+        return None
+
+    def _check_origin(self, request: Request, exchange: Exchange, origin: str, host: str) -> Response | None:
+        access = self.access
+        if access.is_same_origin(origin, host):
+            return None
+        if not access.allows_cross_origin(origin):
+            raise ForbiddenError(
+                f"pages of '{origin}' may not call this server", hint="add it to the origins that may"
+            )
+        exchange.headers = [("access-control-allow-origin", origin), ("vary", "origin")]
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            return Response(
+                204,
+                [
+                    ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
+                    (
+                        "access-control-allow-headers",
+                        "authorization, content-type, x-request-id, x-weft-timeout-ms",
+                    ),
+                    ("access-control-max-age", "600"),
+                ],
+                content_type="",
+            )
+        return None
+
+    def _enter(self, request: Request) -> Response:
+        """Without a token: the printed link is answered with the cookie, anything else is refused."""
+        if request.method == "GET":
+            for pair in request.query.split("&"):
+                name, _, value = pair.partition("=")
+                if name == "token" and self.access.is_token(value):
+                    cookie = self.access.set_cookie(secure=request.scheme == "https")
+                    # raw_path begins with one slash on purpose: "//host" would lead to another server.
+                    target = "/" + request.raw_path.lstrip("/")
+                    headers = [
+                        ("set-cookie", cookie),
+                        ("location", target),
+                        ("referrer-policy", "no-referrer"),
+                        ("cache-control", "no-store"),
+                    ]
+                    return Response(303, headers, content_type="")
+        raise UnauthorizedError(
+            "this server asks for its access token",
+            hint="send it as 'Authorization: Bearer TOKEN', or open the link that the server printed at its start",
+        )
+
+    def _check_content_type(self, request: Request, route: Route, content_type: str | None) -> None:
+        if content_type is None or request.body == b"":
+            return  # browsers cannot send a body without a type across origins; nothing was sent otherwise
+        media_type = content_type.partition(";")[0].strip().lower()
+        if media_type in route.reads or "*/*" in route.reads:
+            return
+        if (
+            "application/json" in route.reads
+            and media_type.startswith("application/")
+            and media_type.endswith("+json")
+        ):
+            return
+        raise UnsupportedMediaTypeError(
+            f"{route.name} reads {' or '.join(route.reads)}, not '{media_type}'",
+            hint="set the header Content-Type" if media_type else None,
+        )
+
+    def _identify(self, context: Context, signed: str, verifier: Verifier) -> None:
+        known = verifier.verify(signed)
+        if known is not None:
+            context.tenant, context.caller, context.readers = known
+
+    async def _read(self, request: Request, route: Route) -> None:
+        """Have the body whole before the handler runs; forms are left to be read part by part."""
+        if not request.headers.get("content-type", "").startswith("multipart/"):
+            await request.read(route.max_body_bytes)
+
+    # Replies.
+
+    def _headers(self, exchange: Exchange, response: Response | StreamResponse) -> list[tuple[str, str]]:
+        headers = [("x-request-id", exchange.context.request_id), *response.headers]
+        if self.build_id:
+            headers.append(("x-weft-build", self.build_id))
+        if exchange.headers is not None:
+            headers += exchange.headers
+        if response.content_type.startswith("text/html"):
+            given = {name for name, _ in response.headers}
+            headers += [header for header in PAGE_HEADERS if header[0] not in given]
+        return headers
+
+    def _new_id(self) -> str:
+        return f"{self._id_prefix}{next(self._ids):08x}"
+
+    def _streamed(self, response: StreamResponse, exchange: Exchange) -> StreamResponse:
+        """The stream with our headers; it counts until its task has ended, however that comes about."""
+        task = asyncio.current_task()
+        assert task is not None  # the server runs each handler in a task of its own
+        failed = False
+        finish = response.finish
+
+        def finished(error: Exception | None) -> bytes | None:
+            nonlocal failed
+            failed = error is not None
+            return finish(error) if finish is not None else None
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            gone = task.cancelled() or task.exception() is not None
+            self._end(exchange, CLIENT_GONE if gone else 500 if failed else response.status)
+
+        task.add_done_callback(ended)
+        return StreamResponse(
+            response.body,
+            response.status,
+            self._headers(exchange, response),
+            response.content_type,
+            response.inspect,
+            finished,
+        )
+
+    def _end(self, exchange: Exchange, status: int) -> None:
+        self.in_flight -= 1
+        self._meters.done(exchange.route, status, perf_counter() - exchange.begun)
+
+    # Lifespan.
+
+    async def start(self) -> None:
+        """Run the start hooks; from then on every route is served.
+
+        Raises: what a hook raised; the application is then stopped again.
+        """
+        self.state = "starting"
+        try:
+            for hook in self.on_start:
+                await hook()
+        except BaseException:
+            await self.stop()
+            raise
+        self.state = "running"
+
+    async def drain(self) -> None:
+        """Be no longer ready, so that no new work is sent here; what comes is still served."""
+        if self.state in ("running", "starting"):
+            self.state = "draining"
+
+    async def stop(self) -> None:
+        """Run the stop hooks in reverse order; a hook's error is logged and keeps no other from running."""
+        if self.state == "stopped":
+            return
+        self.state = "stopped"
+        for hook in reversed(self.on_stop):
+            try:
+                await hook()
+            except Exception as error:  # noqa: BLE001 - the others must still be stopped; it is not lost
+                self.log.failure("stopping failed", cause=error)
+
+
+def named(request: Request) -> dict[str, str]:
+    """The values of the ``{name}`` segments of the request's route."""
+    exchange = request.scope
+    assert isinstance(exchange, Exchange)
+    return exchange.named or {}

@@ -1,0 +1,188 @@
+"""A contract's operations as routes, over anything that can be called: a component, a transport, a megaservice.
+
+A request is decoded in the form that its fields have, and answered in that form; a streamed one becomes
+server-sent events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from weft.context import Context
+from weft.contracts import Contract, Operation, Route
+from weft.contracts.chat import ChatChunk, ChatRequest
+from weft.contracts.dataprep import IngestRequest
+from weft.errors import DeadlineError, InvalidRequestError
+from weft.http.message import Request, Response, StreamResponse
+from weft.serve.application import Application
+from weft.serve.routing import JSON, RouteDoc
+from weft.serve.streams import chat_events, events, stream_reply
+from weft.serve.uploads import FORM_SCHEMA, read_ingest
+
+Call = Callable[[str, Any], Awaitable[Any]]
+"""``(operation's name, request) -> response``, as ``Transport.call``."""
+
+StreamCall = Callable[[str, Any], AsyncIterator[Any]]
+"""``(operation's name, request) -> chunks``, as ``Transport.stream``."""
+
+MAX_JSON_BYTES: Final = 32 * 1024 * 1024
+"""Of a JSON body: a long conversation with images fits, and decoding it cannot stall the process for long."""
+
+DEADLINE_GRACE_S: Final = 0.02
+"""What runs inside knows more about where the time went: its own deadline is given the first word."""
+
+
+class _StreamFlag(msgspec.Struct):
+    stream: bool = False
+
+
+_decode_flag = msgspec.json.Decoder(_StreamFlag).decode
+
+
+def operation_routes(
+    app: Application,
+    contract: Contract,
+    call: Call,
+    stream: StreamCall | None = None,
+    *,
+    service: str = "",
+    tags: tuple[str, ...] = (),
+    path: str | None = None,
+) -> None:
+    """Route every operation of ``contract`` to ``call`` and ``stream``.
+
+    Args:
+        app: Where the routes go.
+        contract: Its operations' own routes are taken, in all their forms.
+        call: Answers an operation whole.
+        stream: Answers one in chunks; None: none of them streams.
+        service: Whose operations these are, for errors and documentation.
+        tags: The groups that OpenAPI lists them under; the contract's name if empty.
+        path: Where the primary operation answers as well (``/v1/chatqna``).
+    """
+    for operation in contract.operations.values():
+        routes = operation.routes
+        if operation is contract.primary:
+            if not routes:
+                routes = (Route("/v1/invoke"),)
+            if path is not None:
+                routes = (*routes, Route(path))
+        for route in routes:
+            answer = _Answer(app, operation, route, call=call, stream=stream, service=service or app.name)
+            doc = RouteDoc(
+                summary=f"{contract.description}"
+                if operation is contract.primary
+                else f"{contract.name}: {operation.name}",
+                request=operation.request,
+                response=operation.response,
+                chunk=operation.chunk if stream is not None else None,
+                tags=tags or (contract.name,),
+                form=FORM_SCHEMA if operation.request is IngestRequest else None,
+                opea=route.opea,
+            )
+            app.route(
+                route.method,
+                route.path,
+                answer,
+                errors="openai" if operation.openai and not route.opea else "problem",
+                doc=doc,
+                max_body_bytes=None if doc.form else MAX_JSON_BYTES,
+                reads=(*JSON, "multipart/form-data") if doc.form else JSON,
+            )
+
+
+class _Answer:
+    """The handler of one route of one operation."""
+
+    __slots__ = (
+        "_app",
+        "_call",
+        "_forms",
+        "_has_flag",
+        "_name",
+        "_operation",
+        "_route",
+        "_service",
+        "_stream",
+    )
+
+    def __init__(
+        self,
+        app: Application,
+        operation: Operation,
+        route: Route,
+        *,
+        call: Call,
+        stream: StreamCall | None,
+        service: str,
+    ) -> None:
+        self._app, self._operation, self._route = app, operation, route
+        self._call, self._service = call, service
+        self._name = operation.name
+        self._stream = stream if operation.chunk is not None else None
+        # A request that does not declare `stream` is asked to stream by its caller all the same.
+        self._has_flag = "stream" in operation.request.__struct_fields__
+        self._forms = operation.request is IngestRequest
+
+    async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
+        if self._forms and request.headers.get("content-type", "").startswith("multipart/"):
+            asked: Any = await read_ingest(request)
+            form: Any = self._operation.own
+        elif (form := self._route.form) is not None:
+            asked = form.decode(_whole(request))
+        else:
+            asked, form = self._operation.decode(_whole(request))
+        stream = self._stream
+        if stream is not None and (asked.stream if self._has_flag else _wants_stream(_whole(request))):
+            return self._streamed(stream(self._name, asked), asked, context)
+        if context.deadline is None:
+            response = await self._call(self._name, asked)
+        else:
+            response = await self._in_time(asked, context)
+        return Response(200, (), form.encode(response, asked))
+
+    async def _in_time(self, asked: Any, context: Context) -> Any:
+        left = context.time_left_s() or 0.0
+        if left <= 0:
+            raise DeadlineError(
+                "the time allowed for the request was up before it began", service=self._service
+            )
+        try:
+            async with asyncio.timeout(left + DEADLINE_GRACE_S) as timeout:
+                return await self._call(self._name, asked)
+        except TimeoutError as error:
+            if timeout.expired():
+                raise DeadlineError(
+                    "the time allowed for the request was up", service=self._service, elapsed_s=left
+                ) from error
+            raise
+
+    def _streamed(self, chunks: AsyncIterator[Any], asked: Any, context: Context) -> StreamResponse:
+        if self._operation.chunk is ChatChunk:
+            include_usage = (
+                isinstance(asked, ChatRequest)
+                and asked.stream_options is not None
+                and asked.stream_options.include_usage
+            )
+            body = chat_events(chunks, context, include_usage=include_usage)
+        else:
+            body = events(chunks, context)
+        return stream_reply(body, log=self._app.log, context=context)
+
+
+def _whole(request: Request) -> bytes:
+    body = request.body
+    if body is None:
+        raise InvalidRequestError("this route reads JSON", hint="send Content-Type: application/json")
+    return body
+
+
+def _wants_stream(body: bytes) -> bool:
+    try:
+        return _decode_flag(body or b"{}").stream
+    except msgspec.DecodeError:
+        return False

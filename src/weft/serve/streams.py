@@ -1,0 +1,151 @@
+"""Streamed replies: chunks as server-sent events.
+
+Every stream ends in one of three ways. It ended well: ``data: [DONE]``. It failed after its first byte: one
+``data: {"error": ...}`` and no ``[DONE]``. The client went away: nothing, and the work behind it is closed. One that
+fails before its first byte is no stream yet: the reply is the error, with its status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+
+from weft.context import Context
+from weft.contracts.chat import ChatChunk, ChunkChoice
+from weft.errors import DeadlineError, RequestError
+from weft.http.message import StreamResponse
+from weft.http.sse import sse
+from weft.serve.log import Log
+from weft.serve.problems import as_request_error, error_event
+from weft.types import Usage
+
+_encode = msgspec.json.Encoder().encode
+
+DONE: Final = b"data: [DONE]\n\n"
+"""The last event of a stream that ended well."""
+
+
+class Ending:
+    """How a stream ends; its :meth:`finish` is the reply's.
+
+    Attributes:
+        has_begun: Whether a block has gone out: before that, a failure is answered as any other.
+    """
+
+    __slots__ = ("_done", "_log", "_request_id", "has_begun")
+
+    def __init__(self, log: Log, context: Context, *, done: bytes = DONE) -> None:
+        self._log, self._request_id, self._done = log, context.request_id, done
+        self.has_begun = False
+
+    def inspect(self, block: bytes) -> None:
+        """See each block go out."""
+        self.has_begun = True
+
+    def finish(self, error: Exception | None) -> bytes | None:
+        """The last block: ``[DONE]``, or the error in words."""
+        if error is None:
+            return self._done
+        if not self.has_begun:
+            return None  # nothing has gone out: the error becomes a reply with a status
+        if not isinstance(error, RequestError):
+            self._log.failure("a stream failed unexpectedly", cause=error, request_id=self._request_id)
+        return error_event(as_request_error(error), self._request_id)
+
+
+def stream_reply(
+    body: AsyncIterator[bytes], *, log: Log, context: Context, done: bytes = DONE
+) -> StreamResponse:
+    """Server-sent events as a reply that ends as the module says."""
+    ending = Ending(log, context, done=done)
+    headers = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
+    return StreamResponse(body, 200, headers, "text/event-stream", ending.inspect, ending.finish)
+
+
+async def events(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
+    """Each chunk as one event; closing it closes ``chunks``."""
+    try:
+        async for chunk in _in_time(chunks, context):
+            yield sse(_encode(chunk))
+    finally:
+        await close(chunks)
+
+
+async def chat_events(
+    chunks: AsyncIterator[ChatChunk], context: Context, *, include_usage: bool
+) -> AsyncIterator[bytes]:
+    """Chat chunks in OpenAI's form: the role first, and the usage in a chunk of its own, only when asked for.
+
+    Args:
+        chunks: As the component makes them: with or without role, usage anywhere.
+        context: The request; its usage is taken where no chunk has any.
+        include_usage: ``stream_options.include_usage``.
+    """
+    spoken: set[int] = set()
+    usage: Usage | None = None
+    last: ChatChunk | None = None
+    try:
+        async for chunk in _in_time(chunks, context):
+            if chunk.usage is not None:
+                usage = chunk.usage
+            last = chunk
+            if not chunk.choices:
+                continue
+            choices = chunk.choices
+            if len(choices) != 1 or choices[0].index not in spoken:
+                choices = [_with_role(choice, spoken) for choice in choices]
+            if choices is not chunk.choices or chunk.usage is not None:
+                chunk = ChatChunk(chunk.id, chunk.model, choices, chunk.created)  # noqa: PLW2901 - a chunk may be shared
+            yield sse(_encode(chunk))
+    finally:
+        await close(chunks)
+    if include_usage and last is not None:
+        if usage is None and context.usage is not None:
+            asked, answered = context.usage
+            usage = Usage(asked, answered, asked + answered)
+        yield sse(_encode(ChatChunk(last.id, last.model, [], last.created, usage or Usage())))
+
+
+def _with_role(choice: ChunkChoice, spoken: set[int]) -> ChunkChoice:
+    if choice.index in spoken:
+        return choice
+    spoken.add(choice.index)
+    if choice.delta.role is not None:
+        return choice
+    delta = msgspec.structs.replace(choice.delta, role="assistant")
+    return ChunkChoice(choice.index, delta, choice.finish_reason, choice.logprobs)
+
+
+async def close(chunks: object) -> None:
+    """End the producer of ``chunks``, if it can be ended."""
+    aclose = getattr(chunks, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+async def _in_time(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    """The chunks until the request's deadline.
+
+    Raises:
+        DeadlineError: The next chunk did not come in time.
+    """
+    if context.deadline is None:
+        async for chunk in chunks:
+            yield chunk
+        return
+    iterator = aiter(chunks)
+    while True:
+        # Around each wait, not around the loop: a timeout must never strike while the client is being written to.
+        try:
+            async with asyncio.timeout(context.time_left_s()) as timeout:
+                chunk = await anext(iterator)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            if timeout.expired():
+                raise DeadlineError("the time allowed for the request was up in mid-answer") from error
+            raise
+        yield chunk
