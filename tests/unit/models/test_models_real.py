@@ -34,7 +34,7 @@ async def test_the_chat_model_is_a_gguf_file(request: pytest.FixtureRequest) -> 
 
 
 async def test_the_embedding_model_computes_the_published_numbers(request: pytest.FixtureRequest) -> None:
-    """ "This is an example sentence" has the vector that sentence-transformers computes for it."""
+    """An example sentence has the vector that sentence-transformers computes for it."""
     ort = pytest.importorskip("onnxruntime")
     tokenizers = pytest.importorskip("tokenizers")
     import numpy as np
