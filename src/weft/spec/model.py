@@ -4,6 +4,8 @@ Every object has ``marks``, which says where its keys and values stand in the te
 are compared. What a program builds has no marks, and its problems are shown without a source line.
 """
 
+# ruff: noqa: RUF009 - _mark() and _marks() declare fields, as dataclasses.field() does
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -202,7 +204,9 @@ class ServiceSpec:
 
     name: str
     component: str = field(
-        metadata=key(keys.COMPONENT, "What it is made of: a component's name, megaservice/NAME or ./file.py:Class.")
+        metadata=key(
+            keys.COMPONENT, "What it is made of: a component's name, megaservice/NAME or ./file.py:Class."
+        )
     )
     config: dict[str, Any] = field(
         default_factory=dict, metadata=key(_CONFIG, "Arguments of the component's constructor.")
@@ -244,7 +248,9 @@ class Each:
         metadata=key(keys.Whole("a number of calls", 1, 1_000), "How many elements are worked on at a time."),
     )
     marks: Marks = _marks()
-    field: str = field(metadata=key(keys.FIELD, "The field of the node's request that takes each element in turn."))
+    field: str = field(
+        metadata=key(keys.FIELD, "The field of the node's request that takes each element in turn.")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +272,9 @@ class Repeat:
 class Retry:
     """``retry:`` asks again after an error; only ever an idempotent operation, and never after its first byte."""
 
-    attempts: int = field(metadata=key(keys.Whole("a number of attempts", 1, 10), "How often, the first included."))
+    attempts: int = field(
+        metadata=key(keys.Whole("a number of attempts", 1, 10), "How often, the first included.")
+    )
     marks: Marks = _marks()
 
 
@@ -283,7 +291,8 @@ class NodeSpec:
         default_factory=dict, metadata=key(_CONFIG, "Arguments of that component's constructor.")
     )
     uses: dict[str, str] = field(
-        default_factory=dict, metadata=key(_USES, "Services that its constructor is given, by parameter name.")
+        default_factory=dict,
+        metadata=key(_USES, "Services that its constructor is given, by parameter name."),
     )
     operation: str | None = field(
         default=None,
@@ -316,7 +325,9 @@ class NodeSpec:
     )
     observes: str | None = field(
         default=None,
-        metadata=key(keys.NAME, "A node whose stream it gets a bounded copy of, neither delaying nor failing it."),
+        metadata=key(
+            keys.NAME, "A node whose stream it gets a bounded copy of, neither delaying nor failing it."
+        ),
     )
     timeout_s: float | None = field(default=None, metadata=key(_SECONDS, "Seconds that the node may take."))
     retry: Retry | None = field(
@@ -344,7 +355,9 @@ class ParameterSpec:
 
     name: str
     type: str = field(metadata=key(keys.Choice(PARAMETER_TYPES), "Its type."))
-    default: Any = field(default=None, metadata=key(keys.Json(), "What it is when the caller does not set it."))
+    default: Any = field(
+        default=None, metadata=key(keys.Json(), "What it is when the caller does not set it.")
+    )
     min: int | float | None = field(default=None, metadata=key(keys.Limit(), "The least number allowed."))
     max: int | float | None = field(default=None, metadata=key(keys.Limit(), "The greatest number allowed."))
     choices: tuple[Any, ...] = field(
@@ -366,14 +379,19 @@ class MegaserviceSpec:
         )
     )
     version: str = field(default="0.0.0", metadata=key(keys.Version(), 'Its version, in quotes: "1.0.0".'))
-    description: str = field(default="", metadata=key(keys.ANY_TEXT, "One sentence for people who choose it."))
+    description: str = field(
+        default="", metadata=key(keys.ANY_TEXT, "One sentence for people who choose it.")
+    )
     contract: str | None = field(
-        default=None, metadata=key(keys.NAME, "What it promises; the contract of its output node if left out.")
+        default=None,
+        metadata=key(keys.NAME, "What it promises; the contract of its output node if left out."),
     )
     parameters: dict[str, ParameterSpec] = field(
         default_factory=dict,
         metadata=key(
-            keys.Table(keys.FIELD, keys.Block(ParameterSpec, "a parameter"), "a mapping of names to parameters"),
+            keys.Table(
+                keys.FIELD, keys.Block(ParameterSpec, "a parameter"), "a mapping of names to parameters"
+            ),
             "What a caller may set beyond the contract: read as request.NAME, in OpenAPI, checked.",
         ),
     )
@@ -423,7 +441,9 @@ class Place:
     name: str
     at: At | None = field(
         default=None,
-        metadata=key(keys.Location(), "local, process, a URL or registry:NAME; the default's place if left out."),
+        metadata=key(
+            keys.Location(), "local, process, a URL or registry:NAME; the default's place if left out."
+        ),
     )
     component: str | None = field(
         default=None, metadata=key(keys.COMPONENT, "Another component of the same contract.")
@@ -431,9 +451,12 @@ class Place:
     config: dict[str, Any] | None = field(
         default=None, metadata=key(_CONFIG, "Replaces the service's config, whole.")
     )
-    uses: dict[str, str] | None = field(default=None, metadata=key(_USES, "Replaces what the service uses, whole."))
+    uses: dict[str, str] | None = field(
+        default=None, metadata=key(_USES, "Replaces what the service uses, whole.")
+    )
     replicas: int | None = field(
-        default=None, metadata=key(keys.Whole("a number of replicas", 1, 1_000), "Processes; only with at: process.")
+        default=None,
+        metadata=key(keys.Whole("a number of replicas", 1, 1_000), "Processes; only with at: process."),
     )
     resources: Resources | None = field(
         default=None,

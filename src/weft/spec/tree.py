@@ -187,12 +187,17 @@ class _Composer:
             return None
         if node.text == "<<" and not node.is_quoted:
             message = "merge keys are not supported"
-            self._problems.add("yaml-feature", message, node.mark, help="repeat the keys, or use an alias as a value")
+            self._problems.add(
+                "yaml-feature", message, node.mark, help="repeat the keys, or use an alias as a value"
+            )
             return None
         for other, _ in mapping.entries:
             if other.text == node.text:
                 self._problems.add(
-                    "duplicate-key", f"the key '{node.text}' is there twice", node.mark, notes=[f"first at {other.mark}"]
+                    "duplicate-key",
+                    f"the key '{node.text}' is there twice",
+                    node.mark,
+                    notes=[f"first at {other.mark}"],
                 )
                 return None
         return node
@@ -214,7 +219,9 @@ class _Composer:
         node = self._anchors.get(event.anchor)
         if node is None:
             known = event.anchor in self._anchors
-            message = f"the alias *{event.anchor} " + ("stands inside its own anchor" if known else "has no anchor before it")
+            message = f"the alias *{event.anchor} " + (
+                "stands inside its own anchor" if known else "has no anchor before it"
+            )
             self._problems.add("yaml-syntax", message, mark)
             return Scalar("", None, mark)
         self._bound(len(self._stack), self._extent[id(node)][0], mark, height=self._extent[id(node)][1])
@@ -269,7 +276,11 @@ class _Composer:
             mark = Mark(self._file, line + 1, column, column + 1)
         began = error.context_mark
         notes = []
-        if began is not None and where is not None and (began.line, began.column) != (where.line, where.column):
+        if (
+            began is not None
+            and where is not None
+            and (began.line, began.column) != (where.line, where.column)
+        ):
             notes.append(f"it began at {Mark(self._file, began.line + 1, began.column + 1)}")
         message = ", ".join(str(part) for part in (error.context, error.problem) if part).replace("\n", " ")
         self._problems.add("yaml-syntax", message or "the text is not YAML", mark, notes=notes)
@@ -278,7 +289,9 @@ class _Composer:
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
 
 
 def scalar_value(node: Scalar) -> str | int | float | bool | None:
