@@ -189,6 +189,12 @@ class Flow:
         }
         return tuple(found)
 
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The nodes that no node comes after, in the order written, each once."""
+        inner = {step.name for chain in self.chains for step in chain[:-1]}
+        return tuple(dict.fromkeys(chain[-1].name for chain in self.chains if chain[-1].name not in inner))
+
     def __str__(self) -> str:
         return ", ".join(" >> ".join(step.name for step in chain) for chain in self.chains)
 

@@ -22,6 +22,7 @@ CODES: Final[dict[str, str]] = {
     "conflicting-keys": "two keys contradict each other, or one is of no use without another",
     "duplicate-key": "a key is written twice in one mapping",
     "duplicate-name": "two things have one name",
+    "empty-file": "there is no document in a file",
     "missing-key": "a required key is not there",
     "reserved-name": "a name is taken by the language",
     "too-large": "a file is larger, deeper or has more values than any spec needs",

@@ -17,7 +17,7 @@ _STEP = re.compile(r"[a-z][a-z0-9-]*")
 
 REFERENCE_FORM: Final = "a reference is request.field, node, node.field or node.list[0]"
 
-LOCATIONS: Final = ("local", "process")
+LOCATION_FORM: Final = "a place is local, process, a URL (http://host:port) or registry:NAME"
 
 
 class NotationError(ValueError):
@@ -37,13 +37,13 @@ def parse_reference(text: str) -> tuple[str, Path]:
     whole = len(text) + 1
     head = _HEAD.match(text)
     if head is None:
-        raise NotationError(f"'{_short(text)}' is not a reference", column=1, end_column=whole)
+        raise NotationError(f"'{shorten(text)}' is not a reference", column=1, end_column=whole)
     path: list[str | int] = []
     position = head.end()
     while position < len(text):
         part = _PART.match(text, position)
         if part is None:
-            raise NotationError(f"'{_short(text)}' is not a reference", column=1, end_column=whole)
+            raise NotationError(f"'{shorten(text)}' is not a reference", column=1, end_column=whole)
         path.append(part[1] if part[1] is not None else int(part[2]))
         position = part.end()
     return head[0], tuple(path)
@@ -63,7 +63,7 @@ def parse_chain(text: str) -> list[tuple[str, int]]:
         if not name:
             raise NotationError("a name is missing beside '>>'", column=1, end_column=len(text) + 1)
         if not _STEP.fullmatch(name):
-            message = f"'{_short(name)}' is not the name of a node"
+            message = f"'{shorten(name)}' is not the name of a node"
             raise NotationError(message, column=begin, end_column=begin + len(name))
         steps.append((name, begin))
         column += len(part) + 2
@@ -85,7 +85,7 @@ def parse_location(text: str) -> At:
     if text.startswith("registry:"):
         name = text.removeprefix("registry:")
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", name):
-            raise NotationError(f"'{_short(name)}' is not the name of a service", column=1, end_column=whole)
+            raise NotationError(f"'{shorten(name)}' is not the name of a service", column=1, end_column=whole)
         return At("registry", name)
     if text.startswith(("http://", "https://")):
         try:
@@ -93,10 +93,10 @@ def parse_location(text: str) -> At:
             host, _ = url.hostname, url.port  # port: raises when it is none
         except ValueError as error:
             raise NotationError(
-                f"'{_short(text)}' is not a URL: {error}", column=1, end_column=whole
+                f"'{shorten(text)}' is not a URL: {error}", column=1, end_column=whole
             ) from error
         if not host or any(character.isspace() or not character.isprintable() for character in text):
-            raise NotationError(f"'{_short(text)}' is not a URL", column=1, end_column=whole)
+            raise NotationError(f"'{shorten(text)}' is not a URL", column=1, end_column=whole)
         if url.username is not None or url.password is not None:
             message = "a URL with a user name or password would show them in logs and traces"
             raise NotationError(
@@ -105,10 +105,10 @@ def parse_location(text: str) -> At:
         if url.query or url.fragment:
             raise NotationError("a service's URL has no query and no fragment", column=1, end_column=whole)
         return At("url", text)
-    raise NotationError(f"'{_short(text)}' is not a place", column=1, end_column=whole)
+    raise NotationError(f"'{shorten(text)}' is not a place", column=1, end_column=whole)
 
 
-def _short(text: str) -> str:
+def shorten(text: str) -> str:
     """``text`` cut to what a message can hold, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "..."
