@@ -4,7 +4,10 @@ Here belongs: what references mean, which types fit, what streams, where service
 registry to be seen. Here does not belong: anything that reads a file, opens a connection or makes an instance.
 """
 
-from weft.plan.compile import Plans, check, compile_plan
+from weft.plan.build import build_id
+from weft.plan.compile import Plans, check, compile_plan, resolve_placement
+from weft.plan.contract import widen
+from weft.plan.explain import explain
 from weft.plan.model import (
     PENDING,
     SKIPPED,
@@ -17,6 +20,7 @@ from weft.plan.model import (
     Values,
     Variant,
 )
+from weft.plan.services import Placed
 
 __all__ = [
     "PENDING",
@@ -24,12 +28,17 @@ __all__ = [
     "Absent",
     "Each",
     "Getter",
+    "Placed",
     "Plan",
     "PlanNode",
     "Plans",
     "Repeat",
     "Values",
     "Variant",
+    "build_id",
     "check",
     "compile_plan",
+    "explain",
+    "resolve_placement",
+    "widen",
 ]

@@ -14,7 +14,7 @@ from weft.plan.nodes import carried, check_each, check_repeat
 from weft.plan.output import check_output
 from weft.plan.scope import REQUEST, Scope, Step
 from weft.plan.services import Services
-from weft.plan.types import fields_of
+from weft.plan.types import fields_of, without_streams
 from weft.plan.variants import OUTPUT, Streams, find_streams, readers
 from weft.spec.model import Faulty, Input, Ref, references
 from weft.spec.problems import Mark
@@ -145,16 +145,29 @@ def _check_observers(scope: Scope) -> None:
         mark = step.spec.marks.value("observes")
         if scope.steps[watched].operation is not None and not scope.steps[watched].streams:
             message = f"node '{step.name}' observes '{watched}', which does not stream"
-            scope.problems.add("stream", message, mark, help=f"read it as an input: {watched}")
-        reads = [
-            ref
-            for bound in step.inputs.values()
-            for ref in references(bound.expression)
-            if ref.head == watched
+            scope.problems.add(
+                "stream", message, mark, help=f"leave 'observes' out and read it as an input: {watched}"
+            )
+        if step.operation is None:
+            continue
+        fields = fields_of(step.operation.request)
+        taking = [
+            name
+            for name, bound in step.inputs.items()
+            if any(ref.head == watched for ref in references(bound.expression))
         ]
-        if step.operation is not None and not reads:
+        if not taking:
             message = f"node '{step.name}' observes '{watched}' and has no input that takes it"
             scope.problems.add("stream", message, mark, help=f"inputs: {{FIELD: {watched}}}")
+        for name in taking:
+            if without_streams(fields[name].type) is None:
+                scope.problems.add(
+                    "stream",
+                    f"'{name}' of node '{step.name}' takes nothing but a stream, and '{watched}' does not stream when "
+                    "the caller wants a whole reply",
+                    step.spec.marks.value("inputs", name),
+                    help="an observer takes both: annotate the field 'Stream[Chunk] | Response'",
+                )
 
 
 def _consumed(scope: Scope, output: Input, tests: Mapping[str, Test | None]) -> Iterator[str]:

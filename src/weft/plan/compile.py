@@ -25,7 +25,7 @@ from weft.plan.scope import Scope, Step
 from weft.plan.services import Placed, Service, ServiceChecker, gather
 from weft.plan.types import UNKNOWN
 from weft.registry.components import Components
-from weft.spec.model import PlacementSpec, Spec
+from weft.spec.model import At, PlacementSpec, Spec
 from weft.spec.problems import Problems
 
 
@@ -101,6 +101,26 @@ def compile_plan(
     return check(spec, components, placement=placement, split=split, workers=workers)[name]
 
 
+def resolve_placement(
+    spec: Spec,
+    placement: PlacementSpec | None,
+    components: Components,
+    *,
+    split: bool = False,
+    workers: int = 1,
+) -> dict[str, Placed]:
+    """Where every service runs and what it is made of there, each after those that it uses.
+
+    Inline nodes are services of the node's own name; a nested megaservice's are ``docsum/node``. With ``split`` every
+    shared service has a process of its own, and inline nodes stay with the gateway; under several workers every
+    exclusive service has one.
+
+    Raises:
+        SpecError: The spec or the placement is wrong.
+    """
+    return check(spec, components, placement=placement, split=split, workers=workers).placed
+
+
 class Compiler:
     """Compiles one spec once."""
 
@@ -114,7 +134,8 @@ class Compiler:
         split: bool,
         workers: int,
     ) -> None:
-        self._spec, self._components, self._problems, self._workers = spec, components, problems, workers
+        self._spec, self._components, self._problems = spec, components, problems
+        self._workers = workers
         self.services = gather(spec, placement, split=split)
         self._checker = ServiceChecker(self.services, components, problems, self._contract_of)
         self._resolving: set[str] = set()
@@ -126,6 +147,8 @@ class Compiler:
         """Check everything and compile every megaservice that has no fault."""
         for service in self.services.by_key.values():
             self._resolve(service)
+            if self._workers > 1 and service.exclusive and not service.is_remote and not service.is_placed:
+                service.at = At("process")  # one process of its own, which all workers call
         for service in self.services.by_key.values():
             self._checker.check_uses(service)
         edges = self._service_edges()

@@ -8,9 +8,21 @@ from dataclasses import replace
 from weft.plan.graph import levels
 from weft.plan.model import Plan
 from weft.plan.scope import Scope, Step
+from weft.plan.services import Placed
 from weft.spec.model import First, Input, ListOf, Ref, Value
 
 _WIDTH = 80
+
+
+def explain(plans: Mapping[str, Plan], placed: Mapping[str, Placed]) -> str:
+    """What ``weft check --explain`` prints: the services and where they run, then each megaservice."""
+    lines = ["services"]
+    for service in placed.values():
+        where = str(service.at) + (f" x {service.replicas}" if service.replicas > 1 else "")
+        lines.append(f"  {service.key}  {service.component} ({service.contract})  {where}")
+        lines += [f"      {slot} = {target}" for slot, target in service.uses.items()]
+    parts = ["\n".join(lines)] if placed else []
+    return "\n\n".join([*parts, *(plan.explanation for plan in plans.values())])
 
 
 def explain_plan(scope: Scope, plan: Plan, output: Input, edges: Mapping[str, Iterable[str]]) -> Plan:
@@ -45,8 +57,11 @@ def _node(step: Step, live: set[str], always: set[str]) -> list[str]:
     where = "" if service.at.kind == "local" else f" at {service.at}"
     lines = [f"  {step.name}  ->  {service.key}{operation} ({service.component}){where}"]
     for name, bound in step.inputs.items():
-        by = "" if bound.origin == "inputs" else f"  ({bound.origin})"
-        lines.append(f"      {name} = {show(bound.expression)}{by}")
+        if bound.origin != "fill_from":
+            by = "  (flow)" if bound.origin == "flow" else ""
+            lines.append(f"      {name} = {show(bound.expression)}{by}")
+    if filled := [name for name, bound in step.inputs.items() if bound.origin == "fill_from"]:
+        lines += _wrapped(f"      filled from {spec.fill_from}", filled, indent=10)
     if spec.each is not None:
         lines.append(
             f"      {spec.each.field} = each of {show(spec.each.items)}, {spec.each.at_once} at once"
@@ -83,12 +98,12 @@ def _variants(plan: Plan, live: set[str], always: set[str]) -> list[str]:
     ]
 
 
-def _wrapped(head: str, words: list[str]) -> list[str]:
+def _wrapped(head: str, words: list[str], *, indent: int = 4) -> list[str]:
     lines = [f"{head}: "]
     for index, word in enumerate(words):
         piece = word if index == len(words) - 1 else f"{word}, "
         if len(lines[-1]) + len(piece.rstrip()) > _WIDTH:
-            lines.append("    ")
+            lines.append(" " * indent)
         lines[-1] += piece
     return [line.rstrip() for line in lines] if words else [f"{head}: none"]
 

@@ -59,6 +59,13 @@ def _check_operation(scope: Scope, step: Step, contract: Contract) -> None:
             help=did_you_mean(name, list(contract.operations), what="operations"),
         )
         return
+    if service is not None and service.nested is not None and name != contract.primary.name:
+        step.operation = None
+        scope.problems.add(
+            "unknown-operation",
+            f"a megaservice has one operation, '{contract.primary.name}'",
+            step.spec.marks.value("operation"),
+        )
     info = service.info if service is not None else None
     if info is None or info.contract is None or name in info.operations:
         return

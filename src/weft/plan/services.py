@@ -44,6 +44,7 @@ class Placed:
         uses: Constructor parameter to the key of the service that it is given.
         folder: What a component in a file is relative to.
         contract: Name of its contract.
+        version: Version of the component.
         replicas, resources: As placed; for a process only.
     """
 
@@ -54,6 +55,7 @@ class Placed:
     uses: Mapping[str, str]
     folder: Path
     contract: str
+    version: str = ""
     replicas: int = 1
     resources: Resources | None = None
 
@@ -109,6 +111,11 @@ class Service:
         marks = self.place.marks if by_place and self.place is not None else self.spec.marks
         return Path(marks.here.file).parent if marks.here.line else Path()
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether the placement says by name where it runs."""
+        return self.place is not None and self.place.at is not None
+
     def placed(self) -> Placed:
         """What the program that starts it needs."""
         place = self.place
@@ -120,6 +127,7 @@ class Service:
             uses=self.uses,
             folder=self.folder,
             contract=self.contract.name if self.contract is not None else "",
+            version=self.info.version if self.info is not None else "",
             replicas=place.replicas or 1 if place is not None else 1,
             resources=place.resources if place is not None else None,
         )
@@ -289,6 +297,9 @@ class ServiceChecker:
         if service.nested is not None and service.config:
             message = "a megaservice takes no config: what it is made of says it all"
             self._problems.add("unknown-config", message, where.marks.key("config"))
+        if service.nested is not None and service.uses:
+            message = "a megaservice uses no services: its nodes name theirs"
+            self._problems.add("unknown-slot", message, where.marks.key("uses"))
         if service.info is not None and "config" not in where.marks.faulty:
             self._check_config(service.info, service.config, where)
 

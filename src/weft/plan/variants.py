@@ -8,7 +8,8 @@ takes nothing but a stream. A stream has one reader, unless its readers cannot r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from weft.plan.scope import Scope, Step
 from weft.plan.types import fields_of, stream_chunk, without_streams
@@ -28,12 +29,16 @@ class Reading:
         live: Whether it can take the node's stream as it comes.
         only_live: Whether it can take nothing else.
         mark: Where it says so.
+        unless: Nodes whose value it takes instead, where they have one (``first``).
+        observes: Whether it only watches.
     """
 
     reader: str
     live: bool
     only_live: bool
     mark: Mark
+    unless: frozenset[str] = frozenset()
+    observes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,101 +63,116 @@ Readers = Mapping[str, list[Reading]]
 def readers(
     scope: Scope, output: Input, conditions: Mapping[str, frozenset[str]]
 ) -> dict[str, list[Reading]]:
-    """Who reads what, observers left out.
+    """Who reads what.
 
     Args:
         scope: The megaservice; its bindings have passed the checks.
         output: What is replied.
-        conditions: Node to the nodes that its condition, ``each`` or ``repeat`` reads.
+        conditions: Node to the nodes that its condition or ``each`` reads.
     """
     found: dict[str, list[Reading]] = {name: [] for name in scope.steps}
     for step in scope.steps.values():
-        for head, (live, only_live, mark) in _read_by(scope, step, conditions[step.name]).items():
-            if head != step.spec.observes:
-                found[head].append(Reading(step.name, live, only_live, mark))
+        for head, reading in _read_by(scope, step, conditions[step.name]).items():
+            found[head].append(reading)
     chunk = scope.contract.primary.chunk if scope.contract is not None else None
-    for ref in references(output):
-        if ref.head not in found:
-            continue
-        step = scope.steps[ref.head]
-        live = not ref.path and step.streams and step.operation is not None and step.operation.chunk is chunk
-        found[ref.head].append(Reading(OUTPUT, live, only_live=False, mark=ref.mark))
+    for ref, whole, unless in _reads(output):
+        if ref.head in found:
+            live = whole and _gives(scope.steps[ref.head], chunk)
+            found[ref.head].append(Reading(OUTPUT, live, only_live=False, mark=ref.mark, unless=unless))
     return found
 
 
-def _read_by(scope: Scope, step: Step, in_conditions: frozenset[str]) -> dict[str, tuple[bool, bool, Mark]]:
-    """The nodes that a node reads; live only if all that it reads of one is the stream."""
-    found: dict[str, tuple[bool, bool, Mark]] = {}
+def _gives(step: Step, chunk: Any) -> bool:
+    """Whether a node can give a stream of these chunks."""
+    return chunk is not None and step.streams and step.operation is not None and step.operation.chunk is chunk
 
-    def add(head: str, *, live: bool, only_live: bool, mark: Mark) -> None:
+
+def _read_by(scope: Scope, step: Step, in_conditions: frozenset[str]) -> dict[str, Reading]:
+    """The nodes that a node reads; live only if all that it reads of one is the stream."""
+    found: dict[str, Reading] = {}
+
+    def add(reading: Reading, head: str) -> None:
         before = found.get(head)
         if before is not None:
-            live, only_live, mark = live and before[0], only_live or before[1], before[2]
+            reading = replace(
+                before,
+                live=before.live and reading.live,
+                only_live=before.only_live or reading.only_live,
+                unless=before.unless & reading.unless,
+            )
         if head in scope.steps:
-            found[head] = live, only_live, mark
+            found[head] = replace(reading, observes=head == step.spec.observes)
 
     fields = fields_of(step.operation.request) if step.operation is not None else {}
     for name, bound in step.inputs.items():
         chunk = stream_chunk(fields[name].type)
-        for ref, whole in _reads(bound.expression):
-            source = scope.steps.get(ref.head)
-            live = (
-                whole
-                and chunk is not None
-                and source is not None
-                and source.streams
-                and source.operation is not None
-                and source.operation.chunk is chunk
+        for ref, whole, unless in _reads(bound.expression):
+            gives = whole and ref.head in scope.steps and _gives(scope.steps[ref.head], chunk)
+            only = gives and without_streams(fields[name].type) is None
+            add(
+                Reading(step.name, gives and (only or not _asks_again(step)), only, ref.mark, unless),
+                ref.head,
             )
-            only_live = live and without_streams(fields[name].type) is None
-            add(ref.head, live=live, only_live=only_live, mark=ref.mark)
     for head in in_conditions:
-        add(head, live=False, only_live=False, mark=step.spec.marks.here)
+        add(Reading(step.name, live=False, only_live=False, mark=step.spec.marks.value("when")), head)
     return found
 
 
-def _reads(expression: Input, *, nested: bool = False) -> Iterator[tuple[Ref, bool]]:
-    """References, and whether each hands on the node's own value."""
+def _asks_again(step: Step) -> bool:
+    """Whether a node may be called more than once for one request: then a stream would be gone the second time."""
+    spec = step.spec
+    retries = spec.retry is not None and spec.retry.attempts > 1
+    return spec.each is not None or spec.repeat is not None or retries or spec.fallback is not None
+
+
+def _reads(
+    expression: Input, unless: frozenset[str] = frozenset()
+) -> Iterator[tuple[Ref, bool, frozenset[str]]]:
+    """References, whether each hands on the node's own value, and the nodes that are preferred to it."""
     match expression:
         case Ref():
-            yield expression, not expression.path and not nested
+            yield expression, not expression.path, unless
         case First(choices):
             for choice in choices:
-                yield from _reads(choice, nested=nested)
+                yield from _reads(choice, unless)
+                unless |= {ref.head for ref in references(choice)}
         case _:
             for ref in references(expression):
-                yield ref, False
+                yield ref, False, unless
 
 
 def find_streams(scope: Scope, output: Input, found: Readers, *, streamed: bool) -> Streams:
     """Say what streams in a variant; what cannot be is reported."""
+    heads = {ref.head for ref in references(output)}
+    if streamed and not (
+        heads and all(any(r.reader == OUTPUT and r.live for r in found.get(h, ())) for h in heads)
+    ):
+        return Streams(frozenset(), {}, is_possible=False)
     live: set[str] = set()
     for name, readings in found.items():
         step = scope.steps[name]
         if not step.streams:
             continue
-        wanted = [r for r in readings if r.live and (r.only_live or streamed)]
+        wanted = [r for r in readings if r.live and not r.observes and (r.only_live or streamed)]
         if wanted:
             live.add(name)
-            _one_reader(scope, step, readings)
-            _not_remote(scope, step, wanted)
+            _one_reader(scope, step, [r for r in readings if not r.observes])
+            for reading in wanted:
+                _not_remote(scope, step, reading)
+                _not_twice(scope, step, reading)
     collects: dict[str, list[str]] = {}
-    for name in live:
+    for name in sorted(live):
         for reading in found[name]:
             if not reading.live:
                 collects.setdefault(reading.reader, []).append(name)
                 _collectable(scope, scope.steps[name], reading)
-    heads = {ref.head for ref in references(output)}
-    is_possible = not streamed or (
-        bool(heads) and all(any(r.reader == OUTPUT and r.live for r in found.get(head, ())) for head in heads)
-    )
-    return Streams(frozenset(live), {k: tuple(v) for k, v in collects.items()}, is_possible)
+    return Streams(frozenset(live), {k: tuple(v) for k, v in collects.items()}, is_possible=True)
 
 
 def _one_reader(scope: Scope, step: Step, readings: list[Reading]) -> None:
     for index, one in enumerate(readings):
         for other in readings[index + 1 :]:
-            if one.reader == other.reader or _exclusive(scope, one.reader, other.reader):
+            if one.reader == other.reader or _exclusive(scope, one, other):
                 continue
             first, second = sorted((one, other), key=lambda r: r.mark)
             names = " and ".join(
@@ -168,11 +188,15 @@ def _one_reader(scope: Scope, step: Step, readings: list[Reading]) -> None:
             return
 
 
-def _exclusive(scope: Scope, one: str, other: str) -> bool:
-    """Whether two readers never run in the same request, as far as their conditions tell."""
-    if OUTPUT in (one, other):
+def _exclusive(scope: Scope, one: Reading, other: Reading) -> bool:
+    """Whether two readers never read in the same request, as far as the spec tells."""
+    for reading, preferred in ((one, other.reader), (other, one.reader)):
+        # What is preferred has read the stream when it is there; when its condition was false it has read nothing.
+        if preferred in reading.unless and scope.steps[preferred].spec.on_error == "fail":
+            return True
+    if OUTPUT in (one.reader, other.reader):
         return False
-    first, second = scope.steps[one].spec.when, scope.steps[other].spec.when
+    first, second = scope.steps[one.reader].spec.when, scope.steps[other.reader].spec.when
     if first is None or second is None:
         return False
     return _negated(first.text) == _plain(second.text) or _negated(second.text) == _plain(first.text)
@@ -206,19 +230,26 @@ def _balanced(text: str) -> bool:
     return depth == 0
 
 
-def _not_remote(scope: Scope, step: Step, wanted: list[Reading]) -> None:
-    for reading in wanted:
-        if reading.reader == OUTPUT:
-            continue
-        service = scope.steps[reading.reader].service
-        if service is not None and service.is_remote:
-            scope.problems.add(
-                "stream",
-                f"the stream of '{step.name}' cannot go into node '{reading.reader}': its service '{service.key}' "
-                f"runs elsewhere ({service.at}), and streams are not sent to other processes",
-                reading.mark,
-                help=f"place '{service.key}' at: local",
-            )
+def _not_remote(scope: Scope, step: Step, reading: Reading) -> None:
+    service = scope.steps[reading.reader].service if reading.reader != OUTPUT else None
+    if service is not None and service.is_remote:
+        scope.problems.add(
+            "stream",
+            f"the stream of '{step.name}' cannot go into node '{reading.reader}': its service '{service.key}' "
+            f"runs elsewhere ({service.at}), and streams are not sent to other processes",
+            reading.mark,
+            help=f"place '{service.key}' at: local",
+        )
+
+
+def _not_twice(scope: Scope, step: Step, reading: Reading) -> None:
+    if reading.reader != OUTPUT and _asks_again(scope.steps[reading.reader]):
+        scope.problems.add(
+            "stream",
+            f"node '{reading.reader}' may be called more than once, and the stream of '{step.name}' can be read once",
+            reading.mark,
+            help="leave out 'each', 'repeat', 'retry' and 'fallback', or let the input take the whole response too",
+        )
 
 
 def _collectable(scope: Scope, step: Step, reading: Reading) -> None:
