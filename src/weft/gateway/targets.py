@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,10 @@ class Target:
         name: Its model name.
         version: Semantic version; empty for a service.
         contract: Name of its contract.
-        operation: The operation that is called; its request type has the megaservice's parameters.
-        call: One request, one response.
-        stream: One request, its chunks; None when the contract does not stream.
+        contract_text: What the contract is for, for the documentation.
+        operations: What it can be asked; a megaservice's request types have its parameters.
+        call: ``(operation, request) -> response``.
+        stream: ``(operation, request) -> chunks``; None when the contract does not stream.
         consumed: Request fields that something behind it reads; None: all that the contract has.
         unsupported: Request fields that it cannot honour.
     """
@@ -35,12 +36,18 @@ class Target:
     name: str
     version: str
     contract: str
-    operation: Operation
-    call: Callable[[Any], Awaitable[Any]]
-    stream: Callable[[Any], AsyncIterator[Any]] | None = None
+    contract_text: str
+    operations: Mapping[str, Operation]
+    call: Callable[[str, Any], Awaitable[Any]]
+    stream: Callable[[str, Any], AsyncIterator[Any]] | None = None
     consumed: frozenset[str] | None = None
     unsupported: frozenset[str] = frozenset()
     description: str = ""
+
+    @property
+    def operation(self) -> Operation:
+        """The primary operation."""
+        return self.operations.get("invoke") or next(iter(self.operations.values()))
 
     def unread(self, fields: Iterable[str]) -> list[str]:
         """Those of ``fields`` that nothing behind this target reads, sorted."""
@@ -91,8 +98,16 @@ class Targets:
     def __len__(self) -> int:
         return len(self._targets)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Target]:
         return iter(self._targets)
+
+    def all_names(self) -> Container[str]:
+        """Every name that :meth:`find` knows, those with versions included."""
+        return self._by_name.keys()
+
+    def find(self, model: str) -> Target | None:
+        """The target that ``model`` names, if any."""
+        return self._by_name.get(model)
 
     def names(self) -> list[str]:
         """The model names, each once, in the order of declaration."""

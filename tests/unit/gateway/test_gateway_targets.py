@@ -12,12 +12,12 @@ from weft.gateway import opea
 from weft.gateway.targets import Target, Targets
 
 
-async def nothing(request: Any) -> Any:
+async def nothing(operation: str, request: Any) -> Any:
     return request
 
 
 def target(name: str = "chatqna", version: str = "1.2.0", consumed: frozenset[str] | None = None) -> Target:
-    return Target(name, version, "chat", CONTRACT.primary, nothing, consumed=consumed)
+    return Target(name, version, "chat", "", CONTRACT.operations, nothing, consumed=consumed)
 
 
 @pytest.mark.parametrize("model", ["chatqna", "chatqna@1", "chatqna@1.2", "chatqna@1.2.0", ""])

@@ -1,0 +1,213 @@
+"""The gateway application: megaservices and exposed services behind OpenAI's, OPEA's and the contracts' routes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from weft.context import Context
+from weft.contracts import Operation, Route
+from weft.errors import ModelNotFoundError
+from weft.gateway import opea
+from weft.gateway.targets import Target, Targets
+from weft.http.message import Request, Response, StreamResponse
+from weft.serve.application import Application, Exchange, RouteDoc
+from weft.serve.operations import MAX_JSON_BYTES, Answer
+from weft.serve.streams import stream_reply
+
+
+class _Addressed(Struct):
+    """The one field that says where a request goes."""
+
+    model: str | None = None
+
+
+_decode_model = msgspec.json.Decoder(_Addressed).decode
+
+OWNER: Final = "weft"
+"""OpenAI's clients show who owns a model."""
+
+
+class Gateway:
+    """Routes requests to targets by contract, model name and path.
+
+    Args:
+        app: Where the routes go.
+        targets: Megaservices, then exposed services, in the order of declaration.
+    """
+
+    def __init__(self, app: Application, targets: Iterable[Target]) -> None:
+        self._app = app
+        self._created = int(time.time())
+        self._answers: dict[int, Answer] = {}
+        by_contract: dict[str, list[Target]] = {}
+        for target in targets:
+            by_contract.setdefault(target.contract, []).append(target)
+        self._targets = {contract: Targets(found) for contract, found in by_contract.items()}
+
+    def add_routes(self) -> None:
+        """Serve every contract's routes, and each megaservice at ``/v1/<name>``."""
+        for contract, targets in self._targets.items():
+            self._add_contract(contract, targets)
+        for targets in self._targets.values():
+            for name in dict.fromkeys(target.name for target in targets if target.version):
+                self._add_named(targets.get(name))
+        models = RouteDoc(summary="The model names that can be asked.", tags=("models",))
+        self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models)
+        model = RouteDoc(summary="One model name.", tags=("models",))
+        self._app.route("GET", "/v1/models/{model}", self._show, errors="openai", doc=model)
+
+    def _add_contract(self, contract: str, targets: Targets) -> None:
+        first = next(iter(targets))
+        for operation in first.operations.values():
+            for route in operation.routes:
+                doc = RouteDoc(
+                    summary=f"{contract}: {operation.name}"
+                    if operation.name != "invoke"
+                    else first.contract_text,
+                    request=operation.request,
+                    response=operation.response,
+                    chunk=operation.chunk,
+                    tags=(contract,),
+                    opea=route.opea,
+                )
+                handler = _ByModel(self, targets, operation, route)
+                Answer.route(self._app, operation, route, handler, doc)
+
+    def _add_named(self, target: Target) -> None:
+        path = f"/v1/{target.name}"
+        if path in self._app.router.exact:
+            return  # its contract's own route has that name already
+        summary = target.description or f"The megaservice {target.name}."
+        doc = RouteDoc(
+            summary=summary,
+            request=target.operation.request,
+            response=target.operation.response,
+            chunk=target.operation.chunk,
+            tags=(target.name,),
+            opea=True,
+        )
+        route = Route(path, opea=True)
+        handler: Any = self.answer(target, target.operation, route)
+        if target.contract == "chat":
+            handler = _OpeaChat(self, target)
+        self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES)
+
+    def answer(self, target: Target, operation: Operation, route: Route) -> Answer:
+        """What answers ``operation`` of ``target``, in the forms of ``route``."""
+        own = target.operations[operation.name]
+        return Answer(self._app, own, route, target.call, target.stream, target.name)
+
+    # Models.
+
+    async def _list(self, request: Request, context: Context) -> Response:
+        data = [entry for targets in self._targets.values() for entry in self._entries(targets)]
+        return _json({"object": "list", "data": data})
+
+    async def _show(self, request: Request, context: Context) -> Response:
+        exchange = request.scope
+        assert isinstance(exchange, Exchange)  # the application makes one for each request
+        wanted = (exchange.named or {}).get("model", "")
+        names: list[str] = []
+        for targets in self._targets.values():
+            names += targets.names()
+            if (found := targets.find(wanted)) is not None:
+                return _json(self._entry(found) | {"id": wanted})
+        raise ModelNotFoundError(
+            f"there is no model '{wanted}' here", param="model", hint=f"models: {', '.join(names)}"
+        )
+
+    def _entries(self, targets: Targets) -> list[dict[str, Any]]:
+        return [self._entry(targets.get(name)) for name in targets.names()]
+
+    def _entry(self, target: Target) -> dict[str, Any]:
+        return {
+            "id": target.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": OWNER,
+            "contract": target.contract,
+            "path": target.operation.routes[0].path if target.operation.routes else f"/v1/{target.name}",
+        } | ({"version": target.version} if target.version else {})
+
+
+class _ByModel:
+    """The handler of a contract's route: the body's ``model`` says which target answers."""
+
+    __slots__ = ("_answers", "_checked", "_gateway", "_operation", "_route", "_targets")
+
+    def __init__(self, gateway: Gateway, targets: Targets, operation: Operation, route: Route) -> None:
+        self._gateway, self._targets, self._operation, self._route = gateway, targets, operation, route
+        self._checked = operation.openai and not route.opea and not operation.forms
+        self._answers: dict[str, tuple[Target, Answer]] = {}
+
+    async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
+        body = request.body
+        model = ""
+        if body:
+            try:
+                model = _decode_model(body).model or ""
+            except msgspec.DecodeError:
+                model = ""  # the decoder of the request says better what is wrong
+        known = self._answers.get(model)
+        if known is None:
+            known = self._find(model)
+        target, answer = known
+        if self._checked and body:
+            target.check_fields(body)
+        return await answer(request, context)
+
+    def _find(self, model: str) -> tuple[Target, Answer]:
+        if self._route.opea or not self._operation.openai:
+            # OPEA's clients send any model; a family with one service needs none.
+            target = self._targets.find(model) or next(iter(self._targets))
+        else:
+            target = self._targets.get(model)
+        found = target, self._gateway.answer(target, self._operation, self._route)
+        if model in self._targets.all_names() or not model:
+            self._answers[model] = (
+                found  # only names that exist are remembered: callers cannot fill the memory
+            )
+        return found
+
+
+class _OpeaChat:
+    """A chat megaservice on its own route, in OPEA's form."""
+
+    def __init__(self, gateway: Gateway, target: Target) -> None:
+        self._app, self._target = gateway._app, target  # noqa: SLF001 - two halves of one thing
+        self._answer = gateway.answer(target, target.operation, Route(f"/v1/{target.name}", opea=True))
+        consumed = target.consumed
+        known = frozenset(target.operation.request.__struct_fields__)
+        self._consumed = consumed if consumed is not None else known - target.unsupported
+
+    async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
+        asked, ignored = opea.decode(request.body or b"", self._target.operation.request, self._consumed)
+        headers = (("x-weft-ignored", ", ".join(ignored)),) if ignored else ()
+        openai = opea.wants_openai(request.query, request.headers.get("accept"))
+        if asked.stream and not openai and self._target.stream is not None:
+            chunks = self._target.stream(self._target.operation.name, asked)
+            reply: Response | StreamResponse = stream_reply(
+                _closing(opea.events(chunks), chunks), log=self._app.log, context=context
+            )
+        else:
+            reply = await self._answer.reply(asked, self._target.operation.own, context)
+        reply.headers = (*reply.headers, *headers)
+        return reply
+
+
+async def _closing(events: AsyncIterator[bytes], chunks: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    try:
+        async for event in events:
+            yield event
+    finally:
+        if (aclose := getattr(chunks, "aclose", None)) is not None:
+            await aclose()
+
+
+def _json(value: object) -> Response:
+    return Response(200, (), msgspec.json.encode(value))
