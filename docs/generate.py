@@ -78,20 +78,21 @@ def components() -> str:
     parts = ["# Components\n\n", NOTE]
     for entry in registry.scan():
         info = registry.get(entry.name)
-        doc = inspect.getdoc(info.cls) or ""
+        doc = inspect.getdoc(info.type) or ""
         parts.append(f"## {entry.name}\n\n{doc.partition('Args:')[0].strip()}\n\n")
-        parts.append(f"Contract: `{entry.contract}`.{' One instance only.' if info.exclusive else ''}")
+        parts.append(
+            f"Contract: `{entry.contract or 'its own'}`.{' One instance only.' if info.exclusive else ''}"
+        )
         parts.append(f" Needs `weft[{entry.extra}]`.\n\n" if entry.extra else "\n\n")
-        if info.config or info.uses:
+        if info.parameters or info.slots:
             parts.append("| setting | type | default | meaning |\n|---|---|---|---|\n")
-        for name, use in info.uses.items():
-            parts.append(
-                f"| `uses.{name}` | `{use.contract}` | {'none' if use.optional else 'required'} | |\n"
-            )
-        for name, parameter in info.config.items():
+        for slot in info.slots:
+            default = "none" if slot.optional else "required"
+            parts.append(f"| `uses.{slot.name}` | `{slot.contract.name}` | {default} | {_cell(slot.doc)} |\n")
+        for parameter in info.parameters:
             default = "required" if parameter.required else f"`{parameter.default!r}`"
             kind = _cell(getattr(parameter.annotation, "__name__", None) or str(parameter.annotation))
-            parts.append(f"| `{name}` | `{kind}` | {default} | {_cell(parameter.doc or '')} |\n")
+            parts.append(f"| `{parameter.name}` | `{kind}` | {default} | {_cell(parameter.doc)} |\n")
         parts.append("\n")
     return "".join(parts)
 

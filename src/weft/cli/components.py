@@ -29,8 +29,8 @@ def list_(*, as_json: bool) -> None:
     for title in ("component", "contract", "ready", "what it does"):
         table.add_column(title, no_wrap=title == "component", overflow="fold")
     for entry in listings:
-        ready = "error" if entry.error else "yes" if entry.installed else f"needs weft[{entry.extra}]"
-        table.add_row(entry.name, entry.contract, ready, entry.error or entry.summary)
+        ready = "error" if entry.error else f"needs weft[{entry.extra}]" if entry.missing else "yes"
+        table.add_row(entry.name, entry.contract or "its own", ready, entry.error or entry.summary)
     Console().print(table)
 
 
@@ -41,13 +41,13 @@ def show(name: str) -> None:
     from weft.registry.components import Components
 
     info = Components().get(name)
-    click.echo(f"{info.name}: {(info.cls.__doc__ or '').strip().splitlines()[0]}")
-    click.echo(f"contract: {info.contract.name if info.contract else 'by config'}")
-    for use in info.uses.values():
-        click.echo(f"uses {use.name}: {use.contract}{' (optional)' if use.optional else ''}")
-    for parameter in info.config.values():
+    click.echo(f"{info.name}: {info.description}")
+    click.echo(f"contract: {info.contract.name if info.contract else 'as its config says'}")
+    for slot in info.slots:
+        click.echo(f"uses {slot.name}: {slot.contract.name}{' (optional)' if slot.optional else ''}")
+    for parameter in info.parameters:
         default = "required" if parameter.required else f"default {parameter.default!r}"
-        type_name = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation)
+        kind = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation)
         click.echo(
-            f"config {parameter.name}: {type_name}, {default}{'. ' + parameter.doc if parameter.doc else ''}"
+            f"config {parameter.name}: {kind}, {default}{'. ' + parameter.doc if parameter.doc else ''}"
         )

@@ -82,10 +82,12 @@ def _checks(
 def _python() -> Iterator[Finding]:
     current = platform.python_version()
     where = f"Python {current} on {platform.system()} {platform.machine()}"
-    if sys.version_info >= (3, 11):
-        yield Finding("python", "ok", where)
+    # An older Python never gets here: the package does not install on it.
+    newest = (3, 14)
+    if sys.version_info[:2] > newest:
+        yield Finding("python", "warn", where, f"Weft is tested up to Python {newest[0]}.{newest[1]}")
     else:
-        yield Finding("python", "bad", where, "install Python 3.11 or newer")
+        yield Finding("python", "ok", where)
 
 
 def _packages() -> Iterator[Finding]:
@@ -153,15 +155,18 @@ def _writable(folder: Path) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    from weft.cli.models import store
+    from weft.cli.models import statuses
 
-    for status in store(settings).list():
-        if status.cached:
+    for status in statuses(settings):
+        if status.state == "ready":
             yield Finding(f"model {status.name}", "ok", "in the cache")
         else:
             size = f"{status.download_bytes / 1e6:.0f} MB" if status.download_bytes else "unknown size"
             yield Finding(
-                f"model {status.name}", "warn", f"not fetched yet ({size})", f"weft models pull {status.name}"
+                f"model {status.name}",
+                "warn",
+                f"{status.state} ({size} to download)",
+                f"weft models pull {status.name}",
             )
 
 

@@ -16,7 +16,7 @@ from weft.gateway import opea
 from weft.gateway.targets import Target, Targets
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, Exchange, RouteDoc
-from weft.serve.operations import MAX_JSON_BYTES, Answer
+from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route
 from weft.serve.streams import stream_reply
 
 
@@ -76,7 +76,7 @@ class Gateway:
                     opea=route.opea,
                 )
                 handler = _ByModel(self, targets, operation, route)
-                Answer.route(self._app, operation, route, handler, doc)
+                add_route(self._app, operation, route, handler, doc)
 
     def _add_named(self, target: Target) -> None:
         path = f"/v1/{target.name}"
@@ -100,7 +100,7 @@ class Gateway:
     def answer(self, target: Target, operation: Operation, route: Route) -> Answer:
         """What answers ``operation`` of ``target``, in the forms of ``route``."""
         own = target.operations[operation.name]
-        return Answer(self._app, own, route, target.call, target.stream, target.name)
+        return Answer(self._app, own, route, call=target.call, stream=target.stream, service=target.name)
 
     # Models.
 

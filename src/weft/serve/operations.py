@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
 from weft.context import Context
-from weft.contracts import Contract, Operation, Route
+from weft.contracts import Contract, Form, Operation, Route
 from weft.contracts.chat import ChatChunk, ChatRequest
-from weft.contracts.dataprep import IngestRequest
+from weft.contracts.dataprep import IngestRequest, IngestResponse
 from weft.errors import DeadlineError, InvalidRequestError
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application
-from weft.serve.routing import JSON, RouteDoc
-from weft.serve.streams import chat_events, events, stream_reply
+from weft.serve.routing import JSON, RouteDoc, RouteHandler
+from weft.serve.streams import chat_events, events, relay_reply, stream_reply
 from weft.serve.uploads import FORM_SCHEMA, read_ingest
+from weft.transport.base import WireStream
 
 Call = Callable[[str, Any], Awaitable[Any]]
 """``(operation's name, request) -> response``, as ``Transport.call``."""
@@ -52,6 +54,7 @@ def operation_routes(
     service: str = "",
     tags: tuple[str, ...] = (),
     path: str | None = None,
+    prefix: str = "",
 ) -> None:
     """Route every operation of ``contract`` to ``call`` and ``stream``.
 
@@ -63,6 +66,7 @@ def operation_routes(
         service: Whose operations these are, for errors and documentation.
         tags: The groups that OpenAPI lists them under; the contract's name if empty.
         path: Where the primary operation answers as well (``/v1/chatqna``).
+        prefix: Put before every path (several services of one contract on one private address).
     """
     for operation in contract.operations.values():
         routes = operation.routes
@@ -72,7 +76,7 @@ def operation_routes(
             if path is not None:
                 routes = (*routes, Route(path))
         for route in routes:
-            answer = _Answer(app, operation, route, call=call, stream=stream, service=service or app.name)
+            answer = Answer(app, operation, route, call=call, stream=stream, service=service or app.name)
             doc = RouteDoc(
                 summary=f"{contract.description}"
                 if operation is contract.primary
@@ -81,21 +85,28 @@ def operation_routes(
                 response=operation.response,
                 chunk=operation.chunk if stream is not None else None,
                 tags=tags or (contract.name,),
-                form=FORM_SCHEMA if operation.request is IngestRequest else None,
                 opea=route.opea,
             )
-            app.route(
-                route.method,
-                route.path,
-                answer,
-                errors="openai" if operation.openai and not route.opea else "problem",
-                doc=doc,
-                max_body_bytes=None if doc.form else MAX_JSON_BYTES,
-                reads=(*JSON, "multipart/form-data") if doc.form else JSON,
-            )
+            add_route(app, operation, route, answer, doc)
 
 
-class _Answer:
+def add_route(
+    app: Application, operation: Operation, route: Route, handler: RouteHandler, doc: RouteDoc
+) -> None:
+    """Route one operation, with the content types, bounds and form of errors that it has everywhere."""
+    takes_forms = operation.request is IngestRequest
+    app.route(
+        route.method,
+        route.path,
+        handler,
+        errors="openai" if operation.openai and not route.opea else "problem",
+        doc=replace(doc, form=FORM_SCHEMA) if takes_forms else doc,
+        max_body_bytes=None if takes_forms else MAX_JSON_BYTES,
+        reads=(*JSON, "multipart/form-data") if takes_forms else JSON,
+    )
+
+
+class Answer:
     """The handler of one route of one operation."""
 
     __slots__ = (
@@ -129,6 +140,7 @@ class _Answer:
         self._forms = operation.request is IngestRequest
 
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
+        """Decode, call, encode."""
         if self._forms and request.headers.get("content-type", "").startswith("multipart/"):
             asked: Any = await read_ingest(request)
             form: Any = self._operation.own
@@ -136,13 +148,25 @@ class _Answer:
             asked = form.decode(_whole(request))
         else:
             asked, form = self._operation.decode(_whole(request))
+        is_streamed = self._stream is not None and not self._has_flag and _wants_stream(_whole(request))
+        return await self.reply(asked, form, context, is_streamed=is_streamed)
+
+    async def reply(
+        self, asked: Any, form: Form, context: Context, *, is_streamed: bool = False
+    ) -> Response | StreamResponse:
+        """Answer a request that has been decoded, in the form it was written in."""
         stream = self._stream
-        if stream is not None and (asked.stream if self._has_flag else _wants_stream(_whole(request))):
-            return self._streamed(stream(self._name, asked), asked, context)
+        if stream is not None and (asked.stream if self._has_flag else is_streamed):
+            chunks = stream(self._name, asked)
+            if isinstance(chunks, WireStream) and _may_relay(asked):
+                return await relay_reply(chunks, log=self._app.log, context=context)
+            return self._streamed(chunks, asked, context)
         if context.deadline is None:
             response = await self._call(self._name, asked)
         else:
             response = await self._in_time(asked, context)
+        if self._forms and any(file.outcome == "refused" for file in response.files):
+            return _refused(response)
         return Response(200, (), form.encode(response, asked))
 
     async def _in_time(self, asked: Any, context: Context) -> Any:
@@ -163,15 +187,41 @@ class _Answer:
 
     def _streamed(self, chunks: AsyncIterator[Any], asked: Any, context: Context) -> StreamResponse:
         if self._operation.chunk is ChatChunk:
-            include_usage = (
-                isinstance(asked, ChatRequest)
-                and asked.stream_options is not None
-                and asked.stream_options.include_usage
-            )
-            body = chat_events(chunks, context, include_usage=include_usage)
+            body = chat_events(chunks, context, include_usage=wants_usage(asked))
         else:
             body = events(chunks, context)
         return stream_reply(body, log=self._app.log, context=context)
+
+
+def wants_usage(asked: Any) -> bool:
+    """Whether ``stream_options.include_usage`` is set."""
+    return (
+        isinstance(asked, ChatRequest)
+        and asked.stream_options is not None
+        and asked.stream_options.include_usage
+    )
+
+
+def _may_relay(asked: Any) -> bool:
+    """Whether a backend's bytes are what the caller asked for: backends are always asked for their usage."""
+    return not isinstance(asked, ChatRequest) or wants_usage(asked)
+
+
+def _refused(response: IngestResponse) -> Response:
+    """A refused file is the caller's to mend: 400, with what became of each; those that went in stay in."""
+    refused = [file for file in response.files if file.outcome == "refused"]
+    first = refused[0]
+    problem = {
+        "type": "about:blank",
+        "title": "Some files were refused" if len(refused) < len(response.files) else "Refused",
+        "status": 400,
+        "detail": f"{first.name}: {first.reason}"
+        if len(refused) == 1
+        else f"{len(refused)} files were refused",
+        "code": "files_refused",
+        "files": response.files,
+    }
+    return Response(400, (), msgspec.json.encode(problem), "application/problem+json")
 
 
 def _whole(request: Request) -> bytes:
