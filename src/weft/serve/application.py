@@ -26,6 +26,8 @@ from weft.errors import (
     UnsupportedMediaTypeError,
 )
 from weft.http.message import Request, Response, StreamResponse
+from weft.observe.journal import Journal
+from weft.observe.metrics import Metrics
 from weft.serve.access import Access
 from weft.serve.log import Log
 from weft.serve.meters import RequestMeters
@@ -87,6 +89,7 @@ class Application:
         on_start: Awaited in order by :meth:`start`; while they run, only open routes are served.
         on_stop: Awaited in reverse order by :meth:`stop`, each whatever became of the others.
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
+        private: What siblings reach on this process's private address; None: this application itself.
         in_flight: Requests whose reply is not done.
         state: Where it is in its life.
     """
@@ -97,8 +100,8 @@ class Application:
         name: str,
         version: str,
         access: Access,
-        journal: Any = None,
-        metrics: Any = None,
+        journal: Journal | None = None,
+        metrics: Metrics | None = None,
         build_id: str = "",
         description: str = "",
         verifier: Verifier | None = None,
@@ -112,6 +115,7 @@ class Application:
         self.on_start: list[Callable[[], Awaitable[object]]] = []
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
+        self.private: Application | None = None
         self.in_flight = 0
         self.state: State = "created"
         self._verifier = verifier

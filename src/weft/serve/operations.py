@@ -140,6 +140,7 @@ class Answer:
         self._forms = operation.request is IngestRequest
 
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
+        """See :data:`weft.serve.routing.RouteHandler`."""
         """Decode, call, encode."""
         if self._forms and request.headers.get("content-type", "").startswith("multipart/"):
             asked: Any = await read_ingest(request)

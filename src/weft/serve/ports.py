@@ -83,16 +83,24 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         PortTakenError: Somebody listens there; the message names the process where it can be told.
         UsageError: This machine has no such address, or the user may not use such a port.
     """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise UsageError(f"cannot listen on '{host}': {error.strerror}") from error
+    family, _, _, _, address = _resolve(host, port)
     if shared and port:
         # SO_REUSEPORT would let us in beside another program of this user that set it too: look first without.
         _bound(family, address, host, port, shared=False).close()
     return _bound(family, address, host, port, shared=shared)
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]:
+    try:
+        return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise UsageError(f"cannot listen on '{host}': {error.strerror}") from error
+
+
+def bind_shared(host: str, port: int) -> socket.socket:
+    """One more socket on a port of ours that was bound with ``shared``."""
+    family, _, _, _, address = _resolve(host, port)
+    return _bound(family, address, host, port, shared=True)
 
 
 def _bound(

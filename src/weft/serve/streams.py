@@ -20,12 +20,16 @@ from weft.http.message import StreamResponse
 from weft.http.sse import sse
 from weft.serve.log import Log
 from weft.serve.problems import as_request_error, error_event
+from weft.transport.base import WireStream
 from weft.types import Usage
 
 _encode = msgspec.json.Encoder().encode
 
 DONE: Final = b"data: [DONE]\n\n"
 """The last event of a stream that ended well."""
+
+_HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
+"""Nothing in between may hold events back."""
 
 
 class Ending:
@@ -61,8 +65,32 @@ def stream_reply(
 ) -> StreamResponse:
     """Server-sent events as a reply that ends as the module says."""
     ending = Ending(log, context, done=done)
-    headers = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
-    return StreamResponse(body, 200, headers, "text/event-stream", ending.inspect, ending.finish)
+    return StreamResponse(body, 200, _HEADERS, "text/event-stream", ending.inspect, ending.finish)
+
+
+async def relay_reply(stream: WireStream, *, log: Log, context: Context) -> StreamResponse:
+    """A backend's own events, untouched: its bytes go from connection to connection.
+
+    Raises: what was wrong with the backend's reply before its body.
+    """
+    try:
+        await stream.open()
+    except BaseException:
+        await stream.aclose()
+        raise
+    ending = Ending(log, context, done=b"")
+
+    def inspect(block: bytes) -> None:
+        ending.has_begun = True
+        stream.inspect(block)
+
+    def finish(error: Exception | None) -> bytes | None:
+        failure = stream.finish(error)
+        # The backend's stream may have broken off within an event: an empty line ends it, whatever it was.
+        tail = ending.finish(failure)
+        return b"\n\n" + tail if failure is not None and tail is not None else tail
+
+    return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", inspect, finish)
 
 
 async def events(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:

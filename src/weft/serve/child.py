@@ -1,0 +1,224 @@
+"""One child process as its supervisor sees it: started, told, listened to, restarted, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from weft.errors import WeftError
+from weft.serve.log import Log
+from weft.serve.worker import Report, WorkerConfig
+
+MAX_REPORT_BYTES: Final = 1 << 20
+"""Of one line of a child's reports."""
+
+_decode = msgspec.json.Decoder(Report).decode
+
+
+class WorkerError(WeftError):
+    """A worker could not start, in its own words and with its own exit code."""
+
+    def __init__(self, name: str, report: Report) -> None:
+        super().__init__(report.message or f"process '{name}' could not start", hint=report.hint)
+        self.code = report.code  # type: ignore[misc]  # the worker's error, not a class of ours, has the code
+        self.exit_code = report.exit_code  # type: ignore[misc]  # the same
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before a restart: doubled with each crash, from the start again after a healthy time."""
+
+    first_s: float = 0.2
+    longest_s: float = 30.0
+    healthy_s: float = 10.0
+
+    def delay_s(self, crashes: int) -> float:
+        """Before the restart after so many crashes in a row."""
+        return float(min(self.first_s * 2 ** min(crashes - 1, 16), self.longest_s))
+
+
+class Child:
+    """A process that is kept running.
+
+    Args:
+        config: What it is told.
+        inherit: A socket that it inherits.
+        log: Where its crashes and restarts are written.
+        backoff: Between them.
+
+    Attributes:
+        started: Set while its components have started and it answers.
+        ready: Set while it is ready, and stays unset from a crash to the next readiness.
+        restarts: How often it was started again.
+        pid: Of the process that runs now.
+    """
+
+    def __init__(
+        self, config: WorkerConfig, *, inherit: socket.socket | None, log: Log, backoff: Backoff
+    ) -> None:
+        self.config = config
+        self.started = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.restarts = 0
+        self._inherit, self._log, self._backoff = inherit, log, backoff
+        self._process: Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._failure: asyncio.Future[WorkerError] = asyncio.get_running_loop().create_future()
+        self._is_ending = False
+        self._has_been_ready = False
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    def start(self) -> None:
+        """Run the process from now on, again and again."""
+        if self._keeper is None and not self._is_ending:
+            self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.config.name}")
+
+    async def failed(self) -> None:
+        """Wait until it is clear that it cannot start at all.
+
+        Raises:
+            WorkerError: Why not.
+        """
+        raise await asyncio.shield(self._failure)
+
+    async def _keep(self) -> None:
+        crashes = 0
+        while not self._is_ending:
+            begun = time.monotonic()
+            try:
+                report = await self._once()
+            except (OSError, msgspec.DecodeError) as error:
+                self._log.failure(f"process '{self.config.name}' cannot be run", cause=error)
+                report = None
+            self.started.clear()
+            self.ready.clear()
+            if self._is_ending:
+                return
+            process = self._process
+            status = process.returncode if process is not None else None
+            if report is not None and not self._has_been_ready:
+                # It says itself why it cannot start, and has never been able to: a restart changes nothing.
+                if not self._failure.done():
+                    self._failure.set_result(WorkerError(self.config.name, report))
+                return
+            crashes = 1 if time.monotonic() - begun > self._backoff.healthy_s else crashes + 1
+            delay_s = self._backoff.delay_s(crashes)
+            self._log.warning(
+                f"process '{self.config.name}' ended with {_status(status)}; restarting it in {delay_s:g} s",
+                **({"said": report.message} if report is not None else {}),
+            )
+            await asyncio.sleep(delay_s)
+            self.restarts += 1
+
+    async def _once(self) -> Report | None:
+        """Run the process to its end; what it said of its failure, if it did."""
+        self._process = process = await self._spawn()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        failure: Report | None = None
+        try:
+            with suppress(ConnectionError):  # it died before it read: its status says so
+                process.stdin.write(msgspec.json.encode(self._config(process)) + b"\n")
+                await process.stdin.drain()
+            while line := await process.stdout.readline():
+                report = _decode(line)
+                if report.event == "failed":
+                    failure = report
+                elif report.event == "started":
+                    self.started.set()
+                elif report.event == "ready":
+                    self._has_been_ready = True
+                    self.started.set()
+                    self.ready.set()
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await asyncio.shield(process.wait())
+        return failure
+
+    async def _spawn(self) -> Process:
+        extra: dict[str, Any] = {}
+        if sys.platform == "win32":
+            extra["creationflags"] = (
+                0x00000200  # CREATE_NEW_PROCESS_GROUP: Ctrl-C is the supervisor's to answer
+            )
+        else:
+            extra["start_new_session"] = True  # the same
+            if self._inherit is not None:
+                extra["pass_fds"] = (self._inherit.fileno(),)
+        # -P: the folder that weft was started in is no place to import modules from.
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "weft.serve.worker",
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=MAX_REPORT_BYTES,
+            **extra,
+        )
+
+    def _config(self, process: Process) -> WorkerConfig:
+        if sys.platform == "win32" and self._inherit is not None and self.config.public is not None:
+            listen = msgspec.structs.replace(
+                self.config.public, fd=None, share=self._inherit.share(process.pid)
+            )
+            return msgspec.structs.replace(self.config, public=listen)
+        return self.config
+
+    async def end(self, *, timeout_s: float) -> None:
+        """Let it drain and end; kill it after ``timeout_s``. It has ended when this returns."""
+        self._is_ending = True
+        keeper, process = self._keeper, self._process
+        if keeper is None:
+            return
+        if process is None or process.returncode is not None:
+            keeper.cancel()  # it waits for the next restart
+        else:
+            self._tell(b"drain\n")
+        done, _ = await asyncio.wait((keeper,), timeout=timeout_s)
+        if not done:
+            self._log.warning(
+                f"process '{self.config.name}' did not end within {timeout_s:g} s and is killed"
+            )
+            self.kill()
+            await asyncio.wait((keeper,))
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._is_ending = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        elif self._keeper is not None:
+            self._keeper.cancel()
+
+    def _tell(self, command: bytes) -> None:
+        process = self._process
+        if process is not None and process.stdin is not None and process.returncode is None:
+            with suppress(ConnectionError):
+                process.stdin.write(command)
+
+
+def _status(status: int | None) -> str:
+    if status is not None and status < 0:
+        with suppress(ValueError):
+            return f"signal {signal.Signals(-status).name}"
+    return f"status {status}"

@@ -1,0 +1,246 @@
+"""One application on its addresses, from its start to its end: listen, start, be ready, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import ssl as ssl_module
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+from weft.http.server import Server, ServerLimits
+from weft.serve import ports
+from weft.serve.application import Application
+from weft.serve.health import Health
+
+R = TypeVar("R")
+
+DRAIN_TIMEOUT_S: Final = 30.0
+"""How long work in flight may take to end after the first signal; Kubernetes waits as long before it kills."""
+
+STOP_TIMEOUT_S: Final = 5.0
+"""How long components may take to close, once nothing is in flight."""
+
+READY_POLL_S: Final = 0.05
+"""How often readiness is asked for until it is there the first time."""
+
+STOPPED_BY_CTRL_C: Final = 130
+"""The exit status that says so."""
+
+
+class Stop:
+    """How this process is asked to end: once is politely, twice is now.
+
+    Attributes:
+        by: The signal that came first; None: none.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.now = asyncio.Event()
+        self.by: int | None = None
+
+    def ask(self, by: int | None = None) -> None:
+        """Ask once more."""
+        if self.asked.is_set():
+            self.now.set()
+        else:
+            self.by = by
+            self.asked.set()
+
+    def on_signals(self) -> None:
+        """Have SIGINT and SIGTERM ask; in the main thread, within its loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if sys.platform != "win32":
+                loop.add_signal_handler(number, self.ask, number)
+            else:
+
+                def handle(number: int, frame: FrameType | None) -> None:
+                    loop.call_soon_threadsafe(self.ask, number)
+
+                signal.signal(number, handle)
+
+    @property
+    def exit_status(self) -> int:
+        """What the process ends with: 130 after Ctrl-C, else 0."""
+        return STOPPED_BY_CTRL_C if self.by == signal.SIGINT else 0
+
+
+class Serving:
+    """Runs an application and the servers in front of it.
+
+    Args:
+        app: What to serve.
+        limits: Of the server.
+        ssl: For TLS.
+        drain_timeout_s: How long work in flight may take to end.
+        drain_delay_s: How long the application is served on after it says that it is not ready, so that load
+            balancers that only ask now and then stop sending first.
+
+    Attributes:
+        server: In front of ``app``.
+        servers: All that are drained: further ones may be put in.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        limits: ServerLimits | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        drain_timeout_s: float = DRAIN_TIMEOUT_S,
+        drain_delay_s: float = 0.0,
+    ) -> None:
+        self.app = app
+        self.server = Server(app, on_error=app.on_error, limits=limits, ssl=ssl)
+        self.servers = [self.server]
+        self._drain_timeout_s, self._drain_delay_s = drain_timeout_s, drain_delay_s
+
+    async def run(
+        self,
+        stop: Stop,
+        *,
+        on_started: Callable[[], Awaitable[object]] | None = None,
+        on_ready: Callable[[], object] | None = None,
+    ) -> None:
+        """Start the application, serve until asked to stop, drain, and stop it.
+
+        Args:
+            stop: Asks.
+            on_started: Awaited when the start hooks are done (to listen only now, say).
+            on_ready: Called once, when readiness is there for the first time.
+
+        Raises: what a start hook raised.
+        """
+        try:
+            if not await _unless(stop.asked, self._start(on_started)):
+                return
+            watch = asyncio.create_task(self._watch(on_ready))
+            await stop.asked.wait()
+            watch.cancel()
+            await self._drain(stop)
+        finally:
+            for server in self.servers:
+                await server.aclose()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5 if stop.now.is_set() else STOP_TIMEOUT_S):
+                    await self.app.stop()
+
+    async def _start(self, on_started: Callable[[], Awaitable[object]] | None) -> None:
+        await self.app.start()
+        if on_started is not None:
+            await on_started()
+        # What is there now stays: the collector need not walk through models and routes again and again.
+        gc.collect()
+        gc.freeze()
+
+    async def _watch(self, on_ready: Callable[[], object] | None) -> None:
+        if on_ready is None:
+            return
+        health = Health(self.app)
+        while (await health.readiness()).status != "ready":  # noqa: ASYNC110 - services have no event for 'ready'
+            await asyncio.sleep(READY_POLL_S)
+        on_ready()
+
+    async def _drain(self, stop: Stop) -> None:
+        await self.app.drain()
+        if self._drain_delay_s and not await _unless(stop.now, asyncio.sleep(self._drain_delay_s)):
+            return
+        await _unless(stop.now, self._drain_servers())
+
+    async def _drain_servers(self) -> None:
+        await asyncio.gather(*(server.drain(self._drain_timeout_s) for server in self.servers))
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Await ``work``, unless ``event`` comes first: then it is cancelled. Whether it was done."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+            return True
+        return False
+    finally:
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+def run_loop(main: Coroutine[Any, Any, R]) -> R:
+    """Run ``main`` on uvloop, or on plain asyncio where uvloop does not exist."""
+    if sys.platform == "win32":
+        with asyncio.Runner() as runner:
+            return runner.run(main)
+    import uvloop  # noqa: PLC0415 - not on Windows
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def run_single(
+    app: Application,
+    host: str,
+    port: int,
+    *,
+    on_listening: Callable[[int], object] | None = None,
+    on_ready: Callable[[], object] | None = None,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    drain_delay_s: float = 0.0,
+    limits: ServerLimits | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+) -> int:
+    """Serve ``app`` in this process until SIGTERM or Ctrl-C; a second one ends at once.
+
+    The port is taken before anything is started; while the application starts, it answers its health.
+
+    Args:
+        app: What to serve.
+        host: Name or address.
+        port: 0 takes any free one.
+        on_listening: Called with the port once it is bound and answered.
+        on_ready: Called when everything is ready for the first time.
+        drain_timeout_s: As for :class:`Serving`.
+        drain_delay_s: As for :class:`Serving`.
+        limits: As for :class:`Serving`.
+        ssl: As for :class:`Serving`.
+
+    Returns:
+        The exit status: 0 after SIGTERM, 130 after Ctrl-C.
+
+    Raises:
+        PortTakenError: Somebody else listens there.
+        WeftError: The application cannot start.
+    """
+    listener = ports.bind(host, port)
+    bound = listener.getsockname()[1]
+
+    async def main() -> int:
+        stop = Stop()
+        stop.on_signals()
+        serving = Serving(
+            app, limits=limits, ssl=ssl, drain_timeout_s=drain_timeout_s, drain_delay_s=drain_delay_s
+        )
+        await serving.server.listen_socket(listener)
+        if on_listening is not None:
+            on_listening(bound)
+        await serving.run(stop, on_ready=on_ready)
+        if stop.now.is_set():
+            # Threads of components may still be in native code; twice asked, the process does not wait for them.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(STOPPED_BY_CTRL_C)
+        return stop.exit_status
+
+    try:
+        return run_loop(main())
+    finally:
+        listener.close()

@@ -1,0 +1,252 @@
+"""One child of the supervisor: ``python -m weft.serve.worker``.
+
+Its configuration comes over stdin as one line of JSON (it may hold secrets, which a command line must not), its
+commands after it; what it reports goes back over stdout, one JSON object a line. When stdin ends, the supervisor is
+gone, however it went, and the worker ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from weft.errors import ComponentError, RequestError, UsageError, WeftError
+from weft.http.server import Server
+from weft.serve import ports
+from weft.serve.application import Application
+from weft.serve.log import Log
+from weft.serve.scrape import snapshot_route
+from weft.serve.serving import DRAIN_TIMEOUT_S, Serving, Stop, run_loop
+
+ORPHAN_GRACE_S: Final = 3.0
+"""How long a worker whose supervisor is gone may take to close its components; then it ends as it is."""
+
+
+class Listen(Struct, omit_defaults=True):
+    """The public address, as this worker gets at it.
+
+    Attributes:
+        host, port: Bound by the worker itself, shared with its siblings.
+        fd: An inherited listening socket instead.
+        share: The same on Windows: what ``socket.share`` gave.
+    """
+
+    host: str = ""
+    port: int = 0
+    fd: int | None = None
+    share: bytes | None = None
+
+
+class WorkerConfig(Struct, omit_defaults=True):
+    """What one worker is told.
+
+    Attributes:
+        name: In logs and errors: ``gateway-1``, ``llm``.
+        factory: ``package.module:function``: ``async (arguments, worker) -> Application``.
+        arguments: For the factory.
+        private: Where it answers its siblings: ``unix:/path`` or ``http://127.0.0.1:port``.
+        public: Where it answers everybody; None: nowhere.
+        endpoints: Service name to the private addresses of its processes.
+        peers: Name of each process of this installation to its private address.
+        signing_key: With which tenant, caller and readers are signed between the processes; new at each start.
+        path: ``sys.path`` of the supervisor.
+        pretty_log: Whether the supervisor's stderr is a terminal.
+    """
+
+    name: str
+    factory: str
+    arguments: Any
+    private: str
+    public: Listen | None = None
+    endpoints: dict[str, list[str]] = {}
+    peers: dict[str, str] = {}
+    signing_key: bytes = b""
+    path: list[str] = []
+    pretty_log: bool = False
+    drain_timeout_s: float = DRAIN_TIMEOUT_S
+
+
+class Report(Struct, omit_defaults=True):
+    """What a worker says of itself: ``started``, ``ready``, ``failed`` (with the error's words and exit code)."""
+
+    event: str
+    message: str = ""
+    hint: str | None = None
+    code: str = ""
+    exit_code: int = 1
+
+
+class Worker:
+    """What a factory is given beside its arguments."""
+
+    def __init__(self, config: WorkerConfig, log: Log) -> None:
+        self.name = config.name
+        self.endpoints = config.endpoints
+        self.peers = config.peers
+        self.private = config.private
+        self.signing_key = config.signing_key
+        self.log = log
+
+
+Factory = Callable[[Any, Worker], Awaitable[Application]]
+"""Makes the application of a worker; its start hooks do the heavy work."""
+
+
+def main() -> None:
+    """Run until told to stop."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    reports = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what a component prints goes to the log's stream, not between the reports
+    commands = _Lines(os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    line = commands.next()
+    if line is None:
+        return
+    config = msgspec.json.decode(line, type=WorkerConfig)
+    sys.path[:] = config.path or sys.path
+
+    def report(what: Report) -> None:
+        with suppress(OSError):  # the supervisor is gone: stdin says so too
+            reports.write(msgspec.json.encode(what) + b"\n")
+
+    try:
+        run_loop(_run(config, commands, report))
+    except RequestError as error:
+        # What it needs is not there yet, perhaps: the supervisor tries again.
+        Log(name=config.name, pretty=config.pretty_log).warning(f"could not start: {error}")
+        _exit(error.exit_code)
+    except WeftError as error:
+        report(Report("failed", error.message, error.hint, error.code, error.exit_code))
+        _exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - a component's own fault: the supervisor tells it, with its name
+        Log(name=config.name, pretty=config.pretty_log).failure("could not start", cause=error)
+        message = f"process '{config.name}' could not start: {type(error).__name__}: {error}"
+        report(Report("failed", message, None, ComponentError.code, ComponentError.exit_code))
+        _exit(ComponentError.exit_code)
+    # Threads of components that are still in native code are not waited for.
+    _exit(0)
+
+
+def _exit(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+class _Lines:
+    """Lines from a pipe, read without buffering objects whose locks would outlive the thread that reads."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._held = fd, b""
+
+    def next(self) -> bytes | None:
+        """The next line; None at the end. Blocks."""
+        while b"\n" not in self._held:
+            block = os.read(self._fd, 1 << 16)
+            if not block:
+                return None
+            self._held += block
+        line, _, self._held = self._held.partition(b"\n")
+        return line
+
+
+async def _run(config: WorkerConfig, commands: _Lines, report: Callable[[Report], None]) -> None:
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGTERM, stop.ask, signal.SIGTERM)
+    threading.Thread(target=_obey, args=(commands, loop, stop, config), name="commands", daemon=True).start()
+    log = Log(name=config.name, pretty=config.pretty_log)
+    app = await _factory(config.factory)(config.arguments, Worker(config, log))
+    serving = Serving(app, drain_timeout_s=config.drain_timeout_s)
+    inner = app.private or app
+    if app.metrics is not None:
+        snapshot_route(inner, app.metrics)
+    private = Server(inner, on_error=inner.on_error)
+    serving.servers.append(private)
+    await _listen_private(private, config.private)
+
+    async def on_started() -> None:
+        if inner is not app:
+            await inner.start()
+        if config.public is not None:
+            await serving.server.listen_socket(_public_socket(config.public))
+        report(Report("started"))
+
+    try:
+        await serving.run(stop, on_started=on_started, on_ready=lambda: report(Report("ready")))
+    finally:
+        _remove_socket(config.private)
+
+
+def _obey(commands: _Lines, loop: asyncio.AbstractEventLoop, stop: Stop, config: WorkerConfig) -> None:
+    """Pass on what the supervisor says; without a supervisor, end."""
+    with suppress(RuntimeError):  # the loop is closed: this process is ending already
+        while (line := commands.next()) is not None:
+            if line == b"drain":
+                loop.call_soon_threadsafe(stop.ask)
+            elif line == b"stop":
+                loop.call_soon_threadsafe(stop.ask)
+                loop.call_soon_threadsafe(stop.ask)
+        loop.call_soon_threadsafe(stop.ask)
+        loop.call_soon_threadsafe(stop.ask)
+    # The loop may be stuck in a component: this thread ends the process in any case.
+    threading.Event().wait(ORPHAN_GRACE_S)
+    _remove_socket(config.private)
+    os._exit(1)
+
+
+def _factory(reference: str) -> Factory:
+    module, _, name = reference.partition(":")
+    try:
+        found: Factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"there is no worker factory '{reference}': {error}") from error
+    return found
+
+
+async def _listen_private(server: Server, address: str) -> None:
+    if address.startswith("unix:"):
+        await server.listen_unix(
+            address.removeprefix("unix:")
+        )  # replaces that of the process before this one
+    else:
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        await server.listen(host, int(port))
+
+
+def _remove_socket(address: str) -> None:
+    if address.startswith("unix:"):
+        path = Path(address.removeprefix("unix:"))
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            # The supervisor removes the folder; should it be gone, the last worker does.
+            path.parent.rmdir()
+
+
+def _public_socket(listen: Listen) -> socket.socket:
+    if listen.fd is not None:
+        inherited = socket.socket(fileno=listen.fd)
+        inherited.setblocking(False)
+        return inherited
+    if listen.share is not None and sys.platform == "win32":
+        return socket.fromshare(listen.share)
+    return ports.bind_shared(listen.host, listen.port)
+
+
+if __name__ == "__main__":
+    main()
