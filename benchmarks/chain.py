@@ -41,7 +41,7 @@ def _section(found: dict[tuple[str, int], Summary], names: list[str]) -> Section
         "A chain of four HTTP services",
         "Embedding, retrieval, reranking, chat; CPU of the whole process tree for one request, and the ratio to a C program "
         "that validates nothing. Latencies include the backends.",
-        ["", "CPU µs, c=16", "× C", "CPU µs, c=1", "p50 µs, c=1", "× C", "requests/s, c=16", "MB"],
+        ["", "CPU µs, c=16", "ratio", "CPU µs, c=1", "p50 µs, c=1", "ratio", "requests/s, c=16", "MB"],
     )
     if peers.python():
         section.note += f" Peers: {peers.versions()}."
@@ -53,22 +53,22 @@ def _section(found: dict[tuple[str, int], Summary], names: list[str]) -> Section
     for name in names:
         if (name, 16) in found:
             many, one = found[name, 16], found[name, 1]
-            ratio = many.cpu_us / floor.cpu_us if many.cpu_us else "–"
+            ratio = many.cpu_us / floor.cpu_us if many.cpu_us else "-"
             section.rows.append(
                 [
                     name,
-                    many.cpu_us or "–",
+                    many.cpu_us or "-",
                     ratio,
-                    one.cpu_us or "–",
+                    one.cpu_us or "-",
                     one.p50,
                     one.p50 / floor_alone.p50,
                     many.rps,
-                    many.pss_mb or "–",
+                    many.pss_mb or "-",
                 ]
             )
     if (WEFT, 16) in found:
         section.bars = [
-            Bar("chain, CPU a request at c=16, × C gateway", found[WEFT, 16].cpu_us / floor.cpu_us, 2.8),
-            Bar("chain, p50 at c=1, × C gateway", found[WEFT, 1].p50 / floor_alone.p50, 2.2),
+            Bar("chain, CPU a request at c=16 to the C gateway", found[WEFT, 16].cpu_us / floor.cpu_us, 2.8),
+            Bar("chain, p50 at c=1 to the C gateway", found[WEFT, 1].p50 / floor_alone.p50, 2.2),
         ]
     return section

@@ -132,19 +132,20 @@ def running(
             )
         yield process if is_up else None
     finally:
-        _end(process)
+        end(process)
 
 
 def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end and process.poll() is None:
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until and process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
             return True
         time.sleep(0.05)
     return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program and its group: asked first, then killed."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)

@@ -42,7 +42,7 @@ def measure(options: Options) -> Section:
         [
             "",
             "CPU µs an event",
-            "× nginx",
+            "ratio",
             "events a read",
             "delay p50 µs",
             "delay p99 µs",
@@ -67,13 +67,13 @@ def measure(options: Options) -> Section:
                     summary.events_a_read,
                     summary.event50,
                     summary.event99,
-                    lost.get(variant.name, "–"),
+                    lost.get(variant.name, "-"),
                 ]
             )
     if (WEFT, STREAMS) in found:
         weft = found[WEFT, STREAMS]
         section.bars = [
-            Bar("stream relay, CPU an event, × nginx", weft.cpu_us / base, 1.3),
+            Bar("stream relay, CPU an event to nginx", weft.cpu_us / base, 1.3),
             Bar("stream relay, events a client read", weft.events_a_read, 1.05, "events"),
             Bar(f"tokens lost in {MANY} streams at once", float(lost.get(WEFT, MANY * EVENTS)), 0, "tokens"),
         ]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from runner import HERE, Variant
 
-CHAT, STREAM = HERE / "bodies" / "chat.json", HERE / "bodies" / "stream.json"
+CHAT, STREAM, RELAY, SLOW = (HERE / "bodies" / f"{name}.json" for name in ("chat", "stream", "relay", "slow"))
+"""Requests to the megaservice ``chain``; to ``relay``, streamed and not; to ``slow``."""
 
 
 def command(spec: str, port: int, **ports: int) -> list[str]:
