@@ -84,11 +84,12 @@ def _needs(step: Step, test: Test | None) -> Iterator[str]:
     yield from _beside_inputs(step, test)
     for bound in step.inputs.values():
         yield from (ref.head for ref in references(bound.expression))
-    if step.operation is None:  # what it takes is unknown; what it says it reads still counts
-        for expression in step.spec.inputs.values():
-            yield from (ref.head for ref in references(expression))
-        if step.spec.fill_from is not None:
-            yield step.spec.fill_from.head
+    for (
+        expression
+    ) in step.spec.inputs.values():  # one that was refused still says what the node means to read
+        yield from (ref.head for ref in references(expression))
+    if step.spec.fill_from is not None:
+        yield step.spec.fill_from.head
     if step.spec.observes is not None:
         yield step.spec.observes
 
@@ -122,19 +123,34 @@ def _mark_of_edge(step: Step, needed: str) -> Mark:
 
 
 def _report_unused(scope: Scope, edges: Mapping[str, Iterable[str]], output: Input) -> None:
+    """Report the nodes that no other node reads; what only they read is not reported again."""
+    if _has_unknown_heads(scope):
+        return  # a misspelt reference may be the one that needs the node
     roots = [ref.head for ref in references(output)]
     roots += [
         name for name, step in scope.steps.items() if step.spec.effect or step.spec.observes is not None
     ]
-    needed = reachable(edges, roots)
-    for name, step in scope.steps.items():
-        if name not in needed:
-            scope.problems.add(
-                "unused-node",
-                f"nothing needs node '{name}'",
-                step.spec.marks.here,
-                help="read it, take it out, or say that it is meant: effect: true",
-            )
+    idle = (
+        scope.steps.keys() - reachable(edges, roots) - {head for needed in edges.values() for head in needed}
+    )
+    for name in sorted(idle):
+        scope.problems.add(
+            "unused-node",
+            f"nothing needs node '{name}'",
+            scope.steps[name].spec.marks.here,
+            help="read it, take it out, or say that it is meant: effect: true",
+        )
+
+
+def _has_unknown_heads(scope: Scope) -> bool:
+    heads = {
+        ref.head
+        for step in scope.steps.values()
+        for expression in step.spec.inputs.values()
+        for ref in references(expression)
+    }
+    heads |= {step.spec.fill_from.head for step in scope.steps.values() if step.spec.fill_from is not None}
+    return not heads <= {REQUEST, *scope.steps}
 
 
 def _check_observers(scope: Scope) -> None:
@@ -148,6 +164,7 @@ def _check_observers(scope: Scope) -> None:
             scope.problems.add(
                 "stream", message, mark, help=f"leave 'observes' out and read it as an input: {watched}"
             )
+            continue
         if step.operation is None:
             continue
         fields = fields_of(step.operation.request)

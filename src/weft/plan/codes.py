@@ -7,7 +7,7 @@ from typing import Final
 CODES: Final[dict[str, str]] = {
     "ambiguous-flow": "two nodes upstream are equally near and both have the field that an input is bound from",
     "bad-each": "each maps over something that is no list",
-    "bad-parameter": "a parameter's default or bounds do not go with its type",
+    "bad-parameter": "a parameter of this type cannot have choices",
     "bad-repeat": "a repetition feeds nothing back, or its end is no condition",
     "broken-component": "a component cannot be loaded, or is no component",
     "config-type": "a config value is of another type than the component's constructor takes",
@@ -15,7 +15,6 @@ CODES: Final[dict[str, str]] = {
     "exclusive": "a component of which only one instance may exist is placed more than once",
     "missing-config": "a component needs a config value that is not there",
     "missing-input": "a required field of a node's request is not bound",
-    "missing-output": "what the megaservice answers, or its contract, cannot be told",
     "missing-slot": "a component needs a service that is not bound",
     "not-idempotent": "an operation is retried of which asking twice is not the same as asking once",
     "null-ref": "a reference goes through a value that may be null",

@@ -108,10 +108,9 @@ def _nearest(
                 mark,
                 help=f"say which, in node '{step.name}': inputs: {{{field.name}: {fitting[0]}.{field.name}}}",
             )
-        if fitting:
-            choices.append(Ref(fitting[0], (field.name,), mark))
-            if not scope.steps[fitting[0]].may_skip:
-                return _first(choices, mark)
+        choices += [Ref(name, (field.name,), mark) for name in fitting]
+        if any(not scope.steps[name].may_skip for name in fitting):
+            return _first(choices, mark)
     if from_request and _has(scope, Ref(REQUEST, (field.name,)), field):
         choices.append(Ref(REQUEST, (field.name,), mark))
     return _first(choices, mark)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from weft.errors import did_you_mean
+from weft.errors import did_you_mean, nearest
 from weft.plan.scope import REQUEST, Bound, Scope, Step
 from weft.plan.types import (
     UNKNOWN,
@@ -21,6 +21,7 @@ from weft.plan.types import (
     stream_chunk,
     without_streams,
 )
+from weft.registry.config import reason
 from weft.spec.model import Faulty, First, Input, ListOf, Ref, Value
 from weft.spec.problems import Mark
 
@@ -70,11 +71,13 @@ def check_inputs(scope: Scope, step: Step, guards: Guards) -> None:
         step.inputs[name] = Bound(expression, bound.origin)
         if field.required or isinstance(expression, ListOf):
             report_skipped(scope, expression, guards, where)
-    each = step.spec.each.field if step.spec.each is not None else None
     if "inputs" in step.spec.marks.faulty:
         return
+    written = [*step.spec.inputs, *([step.spec.each.field] if step.spec.each is not None else [])]
+    # A misspelt field is one fault, not two: the field that it was meant to be is not missing as well.
+    meant = {*step.inputs, *(name if name in fields else nearest(name, list(fields)) for name in written)}
     for field in fields.values():
-        if field.required and field.name not in step.inputs and field.name != each:
+        if field.required and field.name not in meant:
             _missing(scope, step, field.name, field.type)
 
 
@@ -161,14 +164,9 @@ def _literal(scope: Scope, value: Any, target: Any, where: str, mark: Mark) -> A
     try:
         return msgspec.convert(value, plain, strict=True)
     except (msgspec.ValidationError, TypeError) as error:
-        reason = str(error).replace("`", "'").removesuffix(" - at '$'")
-        message = f"the literal does not fit {where}, which takes {article(show(target))}: {_lower(reason)}"
+        message = f"the literal does not fit {where}, which takes {article(show(target))}{reason(error)}"
         scope.problems.add("type-mismatch", message, mark)
         return value
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def report_skipped(scope: Scope, expression: Input, guards: Guards, where: str) -> None:

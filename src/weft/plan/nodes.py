@@ -6,6 +6,7 @@ from typing import Any
 
 from weft.contracts import Contract, Operation
 from weft.errors import did_you_mean
+from weft.plan.flow import ADDRESSING
 from weft.plan.scope import Scope, Step
 from weft.plan.services import Services
 from weft.plan.types import UNKNOWN, article, assignable, element, fields_of, is_struct, show, union
@@ -111,7 +112,7 @@ def check_each(scope: Scope, step: Step) -> None:
         scope.problems.add(
             "unknown-field",
             f"the request of node '{step.name}' ({step.operation.request.__name__}) has no field '{each.field}'",
-            step.spec.marks.key("each", each.field),
+            each.marks.value("field"),
             help=did_you_mean(each.field, list(fields), what="fields"),
         )
         return
@@ -155,14 +156,14 @@ def type_of_value(value: Any) -> Any:
 
 
 def carried(step: Step) -> tuple[str, ...]:
-    """Fields that a repeated node's response hands to its next request."""
+    """Fields that a repeated node's response hands to its next request (never what the plan itself sets)."""
     if step.operation is None or not is_struct(step.operation.response):
         return ()
     wanted = fields_of(step.operation.request)
     return tuple(
         name
         for name, field in fields_of(step.operation.response).items()
-        if name in wanted and assignable(field.type, wanted[name].type)
+        if name in wanted and name not in ADDRESSING and assignable(field.type, wanted[name].type)
     )
 
 

@@ -12,31 +12,11 @@ from weft.spec.model import Faulty, Input, Ref, references
 
 
 def find_output(scope: Scope) -> Input | None:
-    """What is written, else the last node of the flow, else the one node that no other reads; reported when unclear."""
+    """What is written, else the last node of the flow; the loader has seen to it that there is one of them."""
     spec = scope.spec
-    if spec.output is not None:
+    if spec.output is not None or spec.flow is None or len(spec.flow.ends) != 1:
         return spec.output
-    ends = _ends(scope)
-    if len(ends) == 1:
-        return Ref(ends[0], (), spec.marks.here)
-    if "output" not in spec.marks.faulty and spec.nodes:
-        scope.problems.add(
-            "missing-output",
-            f"megaservice '{spec.name}' does not say what it answers",
-            spec.marks.here,
-            help=f"output: NODE; nodes: {scope.names()}",
-        )
-    return None
-
-
-def _ends(scope: Scope) -> list[str]:
-    """The last nodes of the flow; without a flow, the only node."""
-    flow = scope.spec.flow
-    if flow is None:
-        return list(scope.steps) if len(scope.steps) == 1 else []
-    before = {step.name for chain in flow.chains for step in chain[:-1]}
-    ends = dict.fromkeys(chain[-1].name for chain in flow.chains if chain)
-    return [name for name in ends if name not in before and name in scope.steps]
+    return Ref(spec.flow.ends[0], (), spec.marks.here)
 
 
 def contract_of_output(scope: Scope, components: Components) -> Contract | None:
@@ -70,25 +50,23 @@ def contract_of_output(scope: Scope, components: Components) -> Contract | None:
 
 def _answering(scope: Scope) -> Step | None:
     """The node whose whole response is the output, if it is one."""
-    output = scope.spec.output
-    if output is None:
-        ends = _ends(scope)
-        return scope.steps[ends[0]] if len(ends) == 1 else None
-    heads = [ref for ref in references(output) if not ref.path]
+    output = find_output(scope)
+    heads = [ref for ref in references(output) if not ref.path] if output is not None else []
     return scope.steps.get(heads[0].head) if heads else None
 
 
 def _report_untold(scope: Scope) -> None:
-    spec = scope.spec
-    known = (
-        all(ref.head in scope.steps for ref in references(spec.output)) if spec.output is not None else False
-    )
-    if not known or isinstance(spec.output, Faulty):
+    output = find_output(scope)
+    if (
+        output is None
+        or isinstance(output, Faulty)
+        or any(r.head not in scope.steps for r in references(output))
+    ):
         return  # a missing output and an unknown node are reported as such
     scope.problems.add(
-        "missing-output",
-        f"the contract of megaservice '{spec.name}' cannot be told from its output",
-        spec.marks.here,
+        "unknown-contract",
+        f"the contract of megaservice '{scope.spec.name}' cannot be told from its output",
+        scope.spec.marks.here,
         help="say it: contract: NAME",
     )
 

@@ -19,7 +19,7 @@ def check_placement(services: Services, components: Components, problems: Proble
     for name, place in placement.services.items():
         found = known.get(name)
         if found is None:
-            hint = did_you_mean(name, list(dict.fromkeys([*services.by_key, *known])), what="services")
+            hint = did_you_mean(name, list(services.by_key), what="services")
             problems.add(
                 "unknown-service", f"there is no service '{name}' to place", place.marks.here, help=hint
             )

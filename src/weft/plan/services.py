@@ -260,6 +260,7 @@ class ServiceChecker:
             service.info, service.contract = self._find(service, service.component, service.place)
             self._config(service, service.place)
             self._same_contract(service, declared[1])
+            service.contract = declared[1] or service.contract  # what the nodes were written for
         service.exclusive = service.info is not None and service.info.exclusive
 
     def _find(

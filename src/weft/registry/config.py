@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from weft.errors import ComponentError, did_you_mean
+from weft.errors import ComponentError, did_you_mean, nearest
 from weft.registry.describe import ComponentInfo, Parameter
 
 _MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
@@ -64,11 +64,12 @@ def check_config(info: ComponentInfo, config: Mapping[str, Any]) -> list[ConfigF
             message = (
                 f"config value '{name}' of component '{info.name}' must be {type_text(parameter.annotation)}"
             )
-            faults.append(
-                ConfigFault((name,), f"{message}: {_plain(error)}", parameter.doc or None, "config-type")
-            )
+            why = ", and a secret is text" if is_secret(value) else reason(error)
+            faults.append(ConfigFault((name,), message + why, parameter.doc or None, "config-type"))
+    # A misspelt name is one fault, not two: the value that it was meant to be is not missing as well.
+    meant = {nearest(name, list(known)) for name in config if name not in known}
     for parameter in info.parameters:
-        if parameter.required and parameter.name not in config:
+        if parameter.required and parameter.name not in config and parameter.name not in meant:
             message = f"component '{info.name}' needs the config value '{parameter.name}'"
             hint = f"{parameter.name}: {type_text(parameter.annotation)}"
             hint += f" - {parameter.doc}" if parameter.doc else ""
@@ -104,11 +105,12 @@ def _path(type_: type[Any], value: Any) -> Any:
     raise msgspec.ValidationError(f"expected `{type_.__name__}`, got `{type(value).__name__}`")
 
 
-def _plain(error: Exception) -> str:
-    """Msgspec's sentence as part of ours: lower case, with the path only where there is one."""
+def reason(error: Exception) -> str:
+    """Msgspec's sentence as the end of ours: ``, not str``, or what was expected at which place in the value."""
     text = str(error).replace("`", "'")
-    text = text.removesuffix(" - at '$'")
-    return text[:1].lower() + text[1:]
+    if found := re.fullmatch(r"Expected '[^']*', got '([^']*)'", text):
+        return f", not {found[1]}"
+    return f": {text[:1].lower()}{text[1:]}"
 
 
 def type_text(annotation: Any) -> str:
