@@ -293,8 +293,10 @@ class _Maker:
         )
 
     def _each(self, step: Step) -> Each | None:
-        each = step.spec.each
-        return Each(self._code.getter(each.items), each.field, each.at_once) if each is not None else None
+        each, items = step.spec.each, step.items
+        if each is None or items is None:
+            return None
+        return Each(self._code.getter(items), each.field, each.at_once)
 
     def _repeat(self, step: Step) -> Repeat | None:
         repeat, end = step.spec.repeat, self._ends[step.name]

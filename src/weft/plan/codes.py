@@ -6,7 +6,7 @@ from typing import Final
 
 CODES: Final[dict[str, str]] = {
     "ambiguous-flow": "two nodes upstream are equally near and both have the field that an input is bound from",
-    "bad-each": "each maps over something that is no list",
+    "bad-each": "a field is bound by each and in inputs as well",
     "bad-parameter": "a parameter of this type cannot have choices",
     "bad-repeat": "a repetition feeds nothing back, or its end is no condition",
     "broken-component": "a component cannot be loaded, or is no component",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from weft.contracts import Contract, Operation
 from weft.errors import did_you_mean
 from weft.plan.flow import ADDRESSING
+from weft.plan.inputs import check_value
 from weft.plan.scope import Scope, Step
 from weft.plan.services import Services
-from weft.plan.types import UNKNOWN, article, assignable, element, fields_of, is_struct, show, union
-from weft.spec.model import First, Input, ListOf, Ref, Value
+from weft.plan.types import UNKNOWN, assignable, fields_of, is_struct, list_of
 
 
 def find_operation(step: Step, contract: Contract) -> Operation | None:
@@ -100,59 +98,26 @@ def _check_fallback(scope: Scope, step: Step, name: str, services: Services) -> 
 
 
 def check_each(scope: Scope, step: Step) -> None:
-    """Check that ``each`` maps over a list whose elements fit."""
+    """Check that ``each`` maps over a list whose elements fit the field that takes them."""
     each = step.spec.each
     if each is None:
         return
-    items = type_of_input(scope, each.items)
+    fields = fields_of(step.operation.request) if step.operation is not None else {}
+    known = each.field in fields
+    target = list_of(fields[each.field].type) if known else UNKNOWN
+    step.items = check_value(scope, each.items, target, f"what node '{step.name}' maps over")
     if step.operation is None or "field" in each.marks.faulty:
         return
-    fields = fields_of(step.operation.request)
-    if each.field not in fields:
+    if not known:
         scope.problems.add(
             "unknown-field",
             f"the request of node '{step.name}' ({step.operation.request.__name__}) has no field '{each.field}'",
             each.marks.value("field"),
             help=did_you_mean(each.field, list(fields), what="fields"),
         )
-        return
-    if each.field in step.spec.inputs:
+    elif each.field in step.spec.inputs:
         message = f"'{each.field}' of node '{step.name}' is bound twice: by 'each' and in 'inputs'"
         scope.problems.add("bad-each", message, step.spec.marks.key("inputs", each.field))
-    item = element(items)
-    if item is None:
-        what = f"'{each.items}'" if isinstance(each.items, Ref) else "what 'each' maps over"
-        message = f"{what} is {article(show(items))}, not a list"
-        scope.problems.add("bad-each", message, each.items.mark)
-    elif item is not UNKNOWN and not assignable(item, fields[each.field].type):
-        scope.problems.add(
-            "type-mismatch",
-            f"an element of '{each.items if isinstance(each.items, Ref) else 'each'}', {article(show(item))}, does not "
-            f"fit '{each.field}' of node '{step.name}', which takes {article(show(fields[each.field].type))}",
-            each.items.mark,
-        )
-
-
-def type_of_input(scope: Scope, expression: Input) -> Any:
-    """The type of an expression that stands alone; faults in it are reported."""
-    match expression:
-        case Ref():
-            return scope.type_of(expression)
-        case First(choices):
-            return union(type_of_input(scope, choice) for choice in choices)
-        case ListOf(items):
-            item = union(type_of_input(scope, part) for part in items)
-            return list.__class_getitem__(item) if item is not UNKNOWN else UNKNOWN
-        case Value(value):
-            return type_of_value(value)
-    return UNKNOWN
-
-
-def type_of_value(value: Any) -> Any:
-    """The type of a literal."""
-    if isinstance(value, list):
-        return list.__class_getitem__(union(type_of_value(item) for item in value)) if value else list
-    return type(value)
 
 
 def carried(step: Step) -> tuple[str, ...]:

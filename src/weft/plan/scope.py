@@ -36,6 +36,8 @@ class Step:
     operation: Operation | None = None
     nested: Plan | None = None
     inputs: dict[str, Bound] = field(default_factory=dict)
+    items: Input | None = None
+    """What ``each`` maps over."""
     slot: int = 0
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -26,7 +26,24 @@ from weft.contracts.store import (
     UpsertRequest,
     UpsertResponse,
 )
+from weft.plan import Plans
 from weft.types import Document, Empty, Evidence, Message, Stream
+
+Compile = Callable[..., Plans]
+"""What the fixture ``compile_text`` is."""
+
+HEAD = """
+apiVersion: weft/v1
+kind: Services
+services:
+  llm: {component: chat-model, config: {model: m}}
+  plain: {component: whole-chat}
+  finder: {component: finder}
+  ranker: {component: ranker}
+  picker: {component: picker}
+  embedder: {component: text-embedder}
+"""
+"""Services of most tests."""
 
 
 class ChatModel:

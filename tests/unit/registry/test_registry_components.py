@@ -301,12 +301,12 @@ def test_component_in_an_importable_module(tmp_path: Path, monkeypatch: pytest.M
     [
         (
             {"top_n": "3"},
-            "config value 'top_n' of component 'Best' must be int: expected 'int', got 'str'",
+            "config value 'top_n' of component 'Best' must be int, not str",
             None,
         ),
         (
             {"top_n": True},
-            "config value 'top_n' of component 'Best' must be int: expected 'int', got 'bool'",
+            "config value 'top_n' of component 'Best' must be int, not bool",
             None,
         ),
         ({"top_n": 1, "ratioo": 1}, "component 'Best' has no config value 'ratioo'", "did you mean 'ratio'?"),
