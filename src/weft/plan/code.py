@@ -63,9 +63,9 @@ class Code:
             alternatives: list[Input | _Default] = [expression]
             if fields[name].default is not NODEFAULT or fields[name].default_factory is not NODEFAULT:
                 alternatives.append(_Default(fields[name]))
-            arguments.append(f"{name}={self._text(alternatives)}")
+            arguments.append(_argument(name, self._text(alternatives)))
         if empty is not None:
-            arguments.append(f"{empty}=None")
+            arguments.append(_argument(empty, "None"))
         self._constants["R"] = type_
         return self._function(f"R({', '.join(arguments)})")
 
@@ -132,6 +132,10 @@ def _flat(alternatives: Sequence[Input | _Default]) -> list[Input | _Default]:
     for alternative in alternatives:
         found += _flat(alternative.choices) if isinstance(alternative, First) else [alternative]
     return found
+
+
+def _argument(name: str, text: str) -> str:
+    return f"**{{{name!r}: {text}}}" if keyword.iskeyword(name) else f"{name}={text}"
 
 
 def _step(text: str, part: str | int) -> str:

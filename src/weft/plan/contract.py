@@ -43,7 +43,7 @@ def own_contract(
                 parameter.marks.here,
                 help=f"leave the parameter out and read request.{parameter.name}, or give it another name",
             )
-        elif not parameter.marks.faulty and (field := _field(parameter, problems)) is not None:
+        elif parameter.name.isidentifier() and (field := _field(parameter, problems)) is not None:
             fields.append(field)
     if not fields:
         return base
@@ -80,7 +80,9 @@ def _forms(operation: Operation) -> list[Form]:
 
 
 def _field(parameter: ParameterSpec, problems: Problems) -> tuple[str, Any, Any] | None:
-    """The parameter as a field of a Struct; None after a fault. The loader has checked its values."""
+    """The parameter as a field of a Struct; None after a fault, most of which the loader has reported."""
+    if parameter.marks.faulty or parameter.type not in _TYPES:
+        return None
     type_ = _TYPES[parameter.type]
     if parameter.choices:
         if parameter.type not in ("int", "str"):
@@ -88,13 +90,16 @@ def _field(parameter: ParameterSpec, problems: Problems) -> tuple[str, Any, Any]
             problems.add("bad-parameter", message, parameter.marks.key("choices"))
             return None
         type_ = Literal[tuple(dict.fromkeys(parameter.choices))]
-    elif parameter.min is not None or parameter.max is not None:
+    elif parameter.type in ("int", "float"):
         type_ = Annotated[type_, Meta(ge=parameter.min, le=parameter.max)]
     if parameter.description:
         type_ = Annotated[type_, Meta(description=parameter.description)]
     if parameter.default is None:
         return parameter.name, type_ | None, None
-    default = msgspec.convert(parameter.default, type_)
+    try:
+        default = msgspec.convert(parameter.default, type_)
+    except msgspec.ValidationError:
+        return None
     if isinstance(default, list | dict):
         return parameter.name, type_, msgspec.field(default_factory=lambda: copy.deepcopy(default))
     return parameter.name, type_, default

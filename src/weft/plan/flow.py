@@ -25,11 +25,13 @@ def open_fields(step: Step) -> Iterator[FieldInfo]:
     """Fields of a node's request that nothing binds yet and that sugar may bind."""
     if step.operation is None:
         return
-    skip = ADDRESSING | step.unsupported()
+    bound = ADDRESSING | {*step.inputs, *step.spec.inputs}
     if step.spec.each is not None:
-        skip |= {step.spec.each.field}
+        bound |= {step.spec.each.field}
+    unsupported = step.unsupported()
     for field in fields_of(step.operation.request).values():
-        if field.name not in step.inputs and field.name not in step.spec.inputs and field.name not in skip:
+        # A required field is bound although the component does nothing with it: the request needs it.
+        if field.name not in bound and (field.required or field.name not in unsupported):
             yield field
 
 

@@ -7,7 +7,6 @@ class is found in its file and read with :mod:`ast`; not even the packages aroun
 from __future__ import annotations
 
 import ast
-import importlib.machinery
 import importlib.util
 import re
 import sys
@@ -85,7 +84,7 @@ def listing(source: Source, requests: Mapping[tuple[str, str], str]) -> Listing:
         return failed(found)
     tree, cls, module = found
     imports = _imports(tree.body, module)
-    needed = _needed(tree)
+    needed = list(dict.fromkeys(name for part in _parts(tree, module) for name in _needed(part)))
     return Listing(
         source.name,
         _contract(cls, imports, module, requests),
@@ -123,20 +122,21 @@ def _find(module: str, attribute: str) -> tuple[ast.Module, ast.ClassDef, str] |
 def find_source(module: str) -> Path | None:
     """The file of a module, without importing it or the packages around it."""
     top, *rest = module.split(".")
-    if (known := sys.modules.get(top)) is not None and known.__spec__ is None:
-        return None  # run as a script: find_spec would refuse
     try:
         spec = importlib.util.find_spec(top)
-        for index in range(len(rest)):
-            if spec is None or spec.submodule_search_locations is None:
-                return None
-            name = ".".join([top, *rest[: index + 1]])
-            spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
-    except (ImportError, ValueError):
+    except (ImportError, ValueError):  # a parent that is broken, or a module that was run as a script
         return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    if spec is None:
         return None
-    return Path(spec.origin)
+    if not rest:
+        return Path(spec.origin) if spec.origin is not None and spec.origin.endswith(".py") else None
+    # The import system would import the packages on the way; looking at the files does not.
+    for location in spec.submodule_search_locations or ():
+        inside = Path(location).joinpath(*rest)
+        for file in (inside / "__init__.py", inside.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
 
 
 def _imports(body: Sequence[ast.stmt], module: str) -> dict[str, tuple[str, str]]:
@@ -186,6 +186,31 @@ def _resolve(annotation: ast.expr, imports: Mapping[str, tuple[str, str]], modul
         base, member = imports[head]
         return (f"{base}.{member}" if member else base), name
     return head, name
+
+
+def _parts(tree: ast.Module, module: str) -> list[ast.Module]:
+    """The component's module and those beside it that it imports: what they need, it needs."""
+    package = module.rpartition(".")[0]
+    trees = {module: tree}
+    todo = [(module, tree)]
+    while todo and package:
+        name, part = todo.pop()
+        origins = _imports(
+            [n for n in ast.walk(part) if isinstance(n, ast.Import | ast.ImportFrom)], name
+        ).values()
+        for origin in dict.fromkeys(n for base, member in origins for n in (base, f"{base}.{member}")):
+            if (
+                origin in trees
+                or not origin.startswith(f"{package}.")
+                or (path := find_source(origin)) is None
+            ):
+                continue
+            try:
+                trees[origin] = ast.parse(path.read_bytes(), filename=str(path))
+            except (SyntaxError, OSError, ValueError):
+                continue  # the component's own file can be read; that this one cannot shows when it starts
+            todo.append((origin, trees[origin]))
+    return list(trees.values())
 
 
 def _needed(tree: ast.Module) -> list[str]:

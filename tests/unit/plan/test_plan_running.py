@@ -215,6 +215,17 @@ output: {first: [find, find]}
     assert b"initial_query" in form.encode(RetrieveResponse([Document("a")]), request)
 
 
+def test_a_field_may_have_the_name_of_a_python_keyword(compile_text: Compile) -> None:
+    """A nested megaservice's parameter is bound whatever it is called."""
+    inner = "---\napiVersion: weft/v1\n" + (QA + PARAMETERS).replace("name: qa", "name: inner")
+    outer = (
+        QA
+        + "nodes: {a: {component: megaservice/inner, fill_from: request, inputs: {class: {value: [z]}}}}\noutput: a\n"
+    )
+    plan = compile_text(outer + inner)["qa"]
+    assert getattr(node(plan, "a").build(values(plan)), "class") == ["z"]
+
+
 def test_chat_response_is_the_contracts(compile_text: Compile) -> None:
     """Without parameters the contract is the family's own."""
     plan = compile_text("kind: Megaservice\nname: qa\nflow: answer\nnodes: {answer: {service: llm}}\n")["qa"]

@@ -43,6 +43,7 @@ class Extra:
 ''',
     "stores.py": '''
 from weft.contracts.store import SearchRequest
+from weft_listed import beside
 class Keep:
     """Keeps."""
     def helper(self): ...
@@ -55,6 +56,7 @@ class Any:
     def contract_for(cls, config): ...
     async def invoke(self, request): ...
 ''',
+    "beside.py": "def read():\n    import weft_absent_package\n",
     "broken.py": "class Broken:\n    def (:\n",
     "again.py": "from .good import Good as Renamed\nfrom .again import Circle\n",
 }
@@ -106,7 +108,8 @@ def test_what_it_imports_when_it_starts_is_looked_for(listed: dict[str, Listing]
     """A missing package is named; the standard library and what is installed are not."""
     assert listed["good"].missing == ("weft_no_such_package",)
     assert not listed["good"].installed
-    assert listed["keep"].installed
+    assert listed["keep"].missing == ("weft_absent_package",)
+    assert listed["any"].installed
 
 
 def test_extra_is_the_one_that_the_component_names(listed: dict[str, Listing]) -> None:
