@@ -63,7 +63,9 @@ async def service(arguments: Any, worker: Worker) -> Application:
     metrics = Metrics()
     app = Application(name=worker.name, version="1", access=Access(), metrics=metrics, log=worker.log)
     chat = EchoChat(arguments.get("gate", ""))
-    operation_routes(app, CONTRACT, lambda name, request: getattr(chat, name)(request), lambda _, r: chat.stream(r))
+    operation_routes(
+        app, CONTRACT, lambda name, request: getattr(chat, name)(request), lambda _, r: chat.stream(r)
+    )
     health_routes(app)
     metrics.counter("test_service_total", "Of the service.").bind().add(1)
     return app
@@ -78,7 +80,12 @@ async def gateway(arguments: Any, worker: Worker) -> Application:
     llm = client.endpoint(worker.endpoints["llm"][0])
 
     async def ask(request: Request, context: Context) -> Response:
-        reply = await llm.request("POST", "/v1/chat/completions", request.body or b"", headers=[("content-type", "application/json")])
+        reply = await llm.request(
+            "POST",
+            "/v1/chat/completions",
+            request.body or b"",
+            headers=[("content-type", "application/json")],
+        )
         return Response(reply.status, (), reply.body)
 
     async def who(request: Request, context: Context) -> Response:

@@ -87,17 +87,23 @@ def operation_routes(
                 tags=tags or (contract.name,),
                 opea=route.opea,
             )
-            add_route(app, operation, route, answer, doc)
+            add_route(app, operation, route, answer, doc, prefix=prefix)
 
 
 def add_route(
-    app: Application, operation: Operation, route: Route, handler: RouteHandler, doc: RouteDoc
+    app: Application,
+    operation: Operation,
+    route: Route,
+    handler: RouteHandler,
+    doc: RouteDoc,
+    *,
+    prefix: str = "",
 ) -> None:
     """Route one operation, with the content types, bounds and form of errors that it has everywhere."""
     takes_forms = operation.request is IngestRequest
     app.route(
         route.method,
-        route.path,
+        prefix + route.path,
         handler,
         errors="openai" if operation.openai and not route.opea else "problem",
         doc=replace(doc, form=FORM_SCHEMA) if takes_forms else doc,
