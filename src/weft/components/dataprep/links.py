@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from weft.components.dataprep.blocks import RefusedError
-from weft.errors import RequestError
+from weft.errors import WeftError
 from weft.host import Host
 from weft.types import Upload
 
@@ -25,8 +25,8 @@ async def fetch(host: Host, link: str, *, timeout_s: float, max_bytes: int) -> U
     address = link
     for _ in range(MAX_REDIRECTS + 1):
         base, path = _parts(address)
-        client = host.http(base, timeout_s=timeout_s, public_only=True)
         try:
+            client = host.http(base, timeout_s=timeout_s, public_only=True)
             reply = await client.stream(
                 "GET", path, headers={"accept": "text/html, text/plain, application/pdf"}
             )
@@ -41,7 +41,7 @@ async def fetch(host: Host, link: str, *, timeout_s: float, max_bytes: int) -> U
                     content += chunk
                     if len(content) > max_bytes:
                         raise RefusedError(f"it is larger than {max_bytes:,} bytes")
-        except RequestError as error:
+        except WeftError as error:
             raise RefusedError(f"it cannot be fetched: {error.message}") from error
         return Upload(link, bytes(content), reply.header("content-type") or "text/html")
     raise RefusedError(f"it redirects more than {MAX_REDIRECTS} times")
