@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from weft.http.waiter import Waiter
 
 BUFFER_BYTES = 65536
 """Bytes held for a slow reader before the sender is held back: a socket's usual read."""
@@ -46,7 +45,7 @@ class BodyBuffer:
         self._ended = False
         self._error: Exception | None = None
         self._paused = False
-        self._waiter: Waiter[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self.length = length
 
     @property
@@ -68,20 +67,16 @@ class BodyBuffer:
         if self._size > BUFFER_BYTES and not ended and not self._paused:
             self._paused = True
             self._tap.pause_body()
-        waiter = self._waiter
-        if waiter is not None and (block or ended):
-            self._waiter = None
-            waiter.wake(None)
+        if self._waiter is not None and (block or ended):
+            self._wake()
 
     def fail(self, error: Exception) -> None:
         """Called by the connection; what was fed before is still taken first."""
         if self.is_ended:
             return
         self._error = error
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            waiter.wake_soon(None)
+        if self._waiter is not None:
+            self._wake()
 
     async def take(self) -> bytes:
         """The next block; empty at the end. For one task at a time; safe to cancel.
@@ -103,11 +98,16 @@ class BodyBuffer:
         return block
 
     async def _wait(self) -> None:
-        waiter = self._waiter = Waiter[None](self._loop)
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         finally:
             self._waiter = None
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 class ReplyBody(BodyBuffer):
@@ -158,8 +158,7 @@ class ReplyBody(BodyBuffer):
                     self._tap.drop()
                 return
         if ended and self._waiter is not None:
-            waiter, self._waiter = self._waiter, None
-            waiter.wake(None)
+            self._wake()
 
     async def relay(
         self,

@@ -24,7 +24,8 @@ from weft.http.body import ReplyBody
 from weft.http.connect import AddressGuard, Dialer, Origin, is_direct, parse_url, proxy_credentials
 from weft.http.deadlines import Deadlines
 from weft.http.message import Headers
-from weft.http.pool import ClientConnection, DiedBeforeReply, Pool
+from weft.http.outbox import Outbox
+from weft.http.pool import Answer, ClientConnection, DiedBeforeReply, Pool
 from weft.http.wire import ReplyHead, encode_headers, encode_lines
 
 HeaderLines: TypeAlias = Sequence[tuple[str, str]] | bytes
@@ -68,7 +69,7 @@ class ClientLimits:
     """Seconds that an unused connection is kept. Default 60: below the 75 of our server and nginx, so that ours ends first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A whole reply.
 
@@ -157,6 +158,7 @@ class Client:
         self._resolve = resolve
         self._pools: dict[Origin, Pool] = {}
         self._deadlines: Deadlines | None = None
+        self._outbox: Outbox | None = None
 
     def endpoint(self, base_url: str, *, timeout_s: float = 30.0, headers: HeaderLines = ()) -> Endpoint:
         """Something to send requests to; connects with the first one.
@@ -192,10 +194,10 @@ class Client:
         pool = self._pools.get(origin)
         if pool is None:
             loop = asyncio.get_running_loop()
-            if self._deadlines is None:
-                self._deadlines = Deadlines(loop)
+            if self._deadlines is None or self._outbox is None:
+                self._deadlines, self._outbox = Deadlines(loop), Outbox(loop)
             dialer = Dialer(origin, tls=self._tls, guard=self._resolve)
-            pool = Pool(dialer, limits=self.limits, loop=loop, deadlines=self._deadlines)
+            pool = Pool(dialer, limits=self.limits, loop=loop, deadlines=self._deadlines, outbox=self._outbox)
             self._pools[origin] = pool
         return pool
 
@@ -398,9 +400,11 @@ class Endpoint:
         deadline = started + timeout_s
         connection = pool.take(started)
         is_reused = connection is not None
+        waiter: asyncio.Future[Answer] | None = None
         while True:
             try:
                 if connection is None:
+                    waiter = None
                     connection, is_reused = await pool.dial(deadline)
                 if is_stream:
                     connection.endpoint, connection.started = self.url + path, started
@@ -423,8 +427,12 @@ class Endpoint:
                     endpoint=self.url + path, elapsed_s=time.monotonic() - started
                 ) from error.__cause__
             except BaseException:
-                if connection is not None:
-                    connection.drop()
+                # Cancelled. A reply that came just before has given the connection back already; another may hold it.
+                if waiter is None or not waiter.done() or waiter.cancelled():
+                    if connection is not None:
+                        connection.drop()
+                elif is_stream and waiter.exception() is None:
+                    cast("ReplyBody", waiter.result()[1]).close()
                 raise
             if connection.is_idle:
                 connection.idle_since = now = time.monotonic()

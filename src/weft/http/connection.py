@@ -27,7 +27,7 @@ from weft.http.message import (
     UriTooLongError,
     too_large,
 )
-from weft.http.waiter import Waiter
+from weft.http.outbox import BUSY, MAX_GATHERED_BYTES
 from weft.http.wire import ChunkDecoder, RequestHead, encode_headers, has_bare_line_feed, parse_request_head
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         self._decoder: ChunkDecoder | None = None
         self._left = 0
         self._mark = 0
-        self._drain: Waiter[None] | None = None
+        self._drain: asyncio.Future[None] | None = None
         self._relay: ReplyBody | None = None
         self._has_begun = False
         self._closes_after = False
@@ -189,8 +189,8 @@ class Connection(asyncio.Protocol):
             self._watch_body()
         if self._relay is not None:
             self._relay.release()
-        if self._drain is not None:
-            self._drain.wake_soon(None)
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)
         if self._finishes_later:
             self._finishes_later = False
             self._next_request()
@@ -460,8 +460,12 @@ class Connection(asyncio.Protocol):
         close = self._keep_alive_line(head)
         self._has_begun = True
         message = b"%b%b%b%b%b\r\n" % (start, fields, server.date_line(), close, length)
-        server.sent_bytes += len(message) + len(body)
-        if len(body) <= _ONE_WRITE_BYTES:
+        size = len(message) + len(body)
+        server.sent_bytes += size
+        if size <= MAX_GATHERED_BYTES and server.in_flight >= BUSY and not self._closes_after:
+            # Whatever else this connection writes is written in a later turn: its next reply, or its end.
+            server.outbox.add(self._transport, message + body)
+        elif size <= _ONE_WRITE_BYTES:
             self._transport.write(message + body)
         else:
             self._transport.writelines((message, body))
@@ -547,7 +551,7 @@ class Connection(asyncio.Protocol):
 
     async def _drained(self) -> None:
         """Wait until the client has taken enough of what was written."""
-        self._drain = Waiter(self.server.loop)
+        self._drain = self.server.loop.create_future()
         try:
             await self._drain
         finally:
@@ -604,6 +608,7 @@ class Connection(asyncio.Protocol):
         connection, and the client might never see the reply."""
         self._phase = _CLOSING
         self._buffer = b""
+        self.server.outbox.flush()
         if self._transport.is_closing():
             return
         if has_more_input and self._transport.can_write_eof():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from weft.errors import BackendReplyError, DeadlineError, OverloadedError, ServiceError, UnavailableError
 from weft.http.body import ReplyBody
 from weft.http.message import ProtocolError
-from weft.http.waiter import Waiter
+from weft.http.outbox import BUSY, MAX_GATHERED_BYTES, Outbox
 from weft.http.wire import ChunkDecoder, ReplyHead, parse_reply_head
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         "_idle_timeout_s",
         "_informational",
         "_is_head_request",
+        "_is_plain",
         "_is_stream",
         "_left",
         "_max_bytes",
@@ -80,7 +81,7 @@ class ClientConnection(asyncio.Protocol):
         self.endpoint = ""
         self.started = 0.0
         self._phase = _IDLE
-        self._waiter: Waiter[Answer] | None = None
+        self._waiter: asyncio.Future[Answer] | None = None
         self._buffer = b""
         self._head: ReplyHead | None = None
         self._left = 0
@@ -89,6 +90,7 @@ class ClientConnection(asyncio.Protocol):
         self._decoder: ChunkDecoder | None = None
         self._body: ReplyBody | None = None
         self._is_stream = False
+        self._is_plain = True
         self._is_head_request = False
         self._max_bytes = 0
         self._idle_timeout_s = 0.0
@@ -116,19 +118,23 @@ class ClientConnection(asyncio.Protocol):
         is_head_request: bool = False,
         is_stream: bool = False,
         idle_timeout_s: float = 0.0,
-    ) -> Waiter[Answer]:
+    ) -> asyncio.Future[Answer]:
         """Send a request; await what is returned for the reply (with the whole body, or as a stream)."""
         pool = self._pool
-        waiter = self._waiter = Waiter(pool.loop)
+        waiter = self._waiter = pool.loop.create_future()
         self._phase = _HEAD
         self._max_bytes = max_bytes
         self._is_head_request = is_head_request
         self._is_stream = is_stream
+        self._is_plain = not (is_stream or is_head_request)
         self._idle_timeout_s = idle_timeout_s
         self.deadline = deadline
         if deadline < pool.deadlines.at:
             pool.deadlines.arm(deadline)
-        self.transport.write(message)
+        if pool.open_connections - len(pool.idle) < BUSY or len(message) > MAX_GATHERED_BYTES:
+            self.transport.write(message)
+        else:
+            pool.outbox.add(self.transport, message)
         return waiter
 
     # The transport's side.
@@ -142,7 +148,19 @@ class ClientConnection(asyncio.Protocol):
         """Called by the loop."""
         phase = self._phase
         if phase == _HEAD:
-            self._read_head(data)
+            # A reply in one read whose head was seen before goes straight to the one who waits for it.
+            end = data.find(b"\r\n\r\n") + 4
+            head = self._pool.heads.get(data[:end])
+            if (
+                head is None
+                or head.length != len(data) - end
+                or not self._is_plain
+                or head.length > self._max_bytes
+                or self._buffer
+            ):
+                self._read_head(data)
+            else:
+                self._answer(head, data[end:])
         elif phase == _STREAM:
             self._read_stream(data)
         elif phase == _BODY:
@@ -247,8 +265,8 @@ class ClientConnection(asyncio.Protocol):
             waiter, self._waiter = self._waiter, None
             if data or not length:
                 self._read_stream(data)
-            if waiter is not None:
-                waiter.wake((head, body))
+            if waiter is not None and not waiter.done():
+                waiter.set_result((head, body))
             return
         if length > self._max_bytes:
             self._refuse_size()
@@ -320,8 +338,8 @@ class ClientConnection(asyncio.Protocol):
     def _answer(self, head: ReplyHead, body: bytes, *, has_more: bool = False) -> None:
         waiter, self._waiter = self._waiter, None
         self._release(head, has_more=has_more)
-        if waiter is not None:
-            waiter.wake((head, body))
+        if waiter is not None and not waiter.done():
+            waiter.set_result((head, body))
 
     def _release(self, head: ReplyHead, *, has_more: bool) -> None:
         """The reply is complete: keep the connection, unless more came than was asked for or is still unsent."""
@@ -330,7 +348,6 @@ class ClientConnection(asyncio.Protocol):
             self.drop()
             return
         self._phase = _IDLE
-        self.deadline = inf
         self._pool.release(self)
 
     # Ending.
@@ -343,8 +360,8 @@ class ClientConnection(asyncio.Protocol):
         phase, self._phase = self._phase, _CLOSED
         if phase == _HEAD and not self._buffer and not self._informational:
             waiter, self._waiter = self._waiter, None
-            if waiter is not None:
-                waiter.throw(DiedBeforeReply(str(error) if error else "closed by the server"))
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(DiedBeforeReply(str(error) if error else "closed by the server"))
         elif phase == _HEAD:
             self._fail(BackendReplyError("the reply ended in its head"))
         elif phase in (_BODY, _STREAM):
@@ -366,8 +383,8 @@ class ClientConnection(asyncio.Protocol):
         self._phase = _CLOSED
         self._parts = []
         self.transport.abort()
-        if waiter is not None:
-            waiter.throw(error)
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
         if body is not None:
             body.fail(error.at(endpoint=self.endpoint, elapsed_s=time.monotonic() - self.started))
 
@@ -383,8 +400,8 @@ class ClientConnection(asyncio.Protocol):
         waiter, body = self._waiter, self._body
         self.drop()
         error = UnavailableError("the client was closed")
-        if waiter is not None:
-            waiter.throw_soon(error)
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
         if body is not None:
             body.fail(error.at(endpoint=self.endpoint, elapsed_s=time.monotonic() - self.started))
 
@@ -419,34 +436,37 @@ class Pool:
         "_closed",
         "_dialer",
         "_gone",
-        "_open",
         "_waiting",
         "deadlines",
         "heads",
         "idle",
         "limits",
         "loop",
+        "open_connections",
+        "outbox",
     )
 
     def __init__(
-        self, dialer: Dialer, *, limits: ClientLimits, loop: asyncio.AbstractEventLoop, deadlines: Deadlines
+        self,
+        dialer: Dialer,
+        *,
+        limits: ClientLimits,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        outbox: Outbox,
     ) -> None:
         self._dialer = dialer
         self.limits = limits
         self.loop = loop
         self.deadlines = deadlines
+        self.outbox = outbox
         self.idle: list[ClientConnection] = []
         self.heads: dict[bytes, ReplyHead] = {}
         self._all: set[ClientConnection] = set()
-        self._open = 0
-        self._waiting: deque[Waiter[ClientConnection | None]] = deque()
+        self.open_connections = 0
+        self._waiting: deque[asyncio.Future[ClientConnection | None]] = deque()
         self._closed = False
         self._gone = asyncio.Event()
-
-    @property
-    def open_connections(self) -> int:
-        """Connections that stand or are being made."""
-        return self._open
 
     def take(self, now: float) -> ClientConnection | None:
         """A kept-alive connection that still stands; the one used last, so that the others can expire."""
@@ -469,14 +489,14 @@ class Pool:
         if self._closed:
             raise UnavailableError("the client is closed")
         limits = self.limits
-        if self._open >= limits.max_connections and self.idle:
+        if self.open_connections >= limits.max_connections and self.idle:
             # A fresh one was asked for while others stand idle: it takes the place of the oldest.
             self.idle.pop(0).drop()
-        elif self._open >= limits.max_connections:
+        elif self.open_connections >= limits.max_connections:
             connection = await self._wait_for_one(deadline)
             if connection is not None:
                 return connection, True
-        self._open += 1
+        self.open_connections += 1
         return await self._make(deadline), False
 
     async def _make(self, deadline: float) -> ClientConnection:
@@ -500,7 +520,7 @@ class Pool:
             raise OverloadedError(
                 f"{limits.max_connections} connections are busy and {limits.max_waiting} requests wait"
             )
-        waiter: Waiter[ClientConnection | None] = Waiter(self.loop)
+        waiter: asyncio.Future[ClientConnection | None] = self.loop.create_future()
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -529,7 +549,7 @@ class Pool:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.wake_soon(connection)
+                waiter.set_result(connection)
                 return
         if self._closed:
             connection.drop()
@@ -548,22 +568,23 @@ class Pool:
             self._gone.set()
 
     def _free(self) -> None:
-        self._open -= 1
+        self.open_connections -= 1
         self._hand_on()
 
     def _hand_on(self) -> None:
         """Let the next waiting request make a connection."""
-        while self._waiting and self._open < self.limits.max_connections:
+        while self._waiting and self.open_connections < self.limits.max_connections:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.wake_soon(None)
+                waiter.set_result(None)
                 return
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""
         self._closed = True
         for waiter in self._waiting:
-            waiter.throw_soon(UnavailableError("the client is closed"))
+            if not waiter.done():
+                waiter.set_exception(UnavailableError("the client is closed"))
         self._waiting.clear()
         for connection in list(self._all):
             connection.close()

@@ -16,6 +16,7 @@ from weft.errors import InternalError, PortTakenError, RequestError
 from weft.http.connection import Connection
 from weft.http.deadlines import Deadlines
 from weft.http.message import REASONS, ErrorHandler, Handler, Request, Response
+from weft.http.outbox import Outbox
 from weft.http.wire import encode_lines
 
 _LOG = logging.getLogger("weft.http")
@@ -110,6 +111,7 @@ class Server:
         self.scheme = "http" if ssl is None else "https"
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by the first listen, before any use
         self.deadlines: Deadlines = None  # type: ignore[assignment]  # the same
+        self.outbox: Outbox = None  # type: ignore[assignment]  # the same
         self._on_error = on_error
         self._ssl = ssl
         self._server_line = f"server: {server_header}\r\n" if server_header else ""
@@ -206,6 +208,7 @@ class Server:
         if self.loop is None:
             self.loop = asyncio.get_running_loop()
             self.deadlines = Deadlines(self.loop)
+            self.outbox = Outbox(self.loop)
 
     def _accept(self) -> Connection:
         return Connection(self)
