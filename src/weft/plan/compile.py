@@ -58,6 +58,7 @@ def check(
     placement: PlacementSpec | None = None,
     split: bool = False,
     workers: int = 1,
+    registered: Mapping[str, str] | None = None,
     problems: Problems | None = None,
 ) -> Plans:
     """Check a spec and compile all of its megaservices. Contacts nothing and makes no instance.
@@ -68,13 +69,22 @@ def check(
         placement: Where services run; the spec's own by default.
         split: Whether every shared service gets a process of its own.
         workers: How many gateway processes there will be.
+        registered: Contract by name of the services that are registered, for ``at: registry:NAME``; None: not looked at.
         problems: What is known to be wrong already: it is reported together with what is found here.
 
     Raises:
         SpecError: With all problems at once, in file order.
     """
     found = problems if problems is not None else Problems(dict(spec.sources))
-    compiler = Compiler(spec, components, found, placement or spec.placement, split=split, workers=workers)
+    compiler = Compiler(
+        spec,
+        components,
+        found,
+        placement or spec.placement,
+        split=split,
+        workers=workers,
+        registered=registered,
+    )
     plans = compiler.run()
     found.raise_if_any()
     return plans
@@ -133,9 +143,10 @@ class Compiler:
         *,
         split: bool,
         workers: int,
+        registered: Mapping[str, str] | None,
     ) -> None:
         self._spec, self._components, self._problems = spec, components, problems
-        self._workers = workers
+        self._workers, self._registered = workers, registered
         self.services = gather(spec, placement, split=split)
         self._checker = ServiceChecker(self.services, components, problems, self._contract_of)
         self._resolving: set[str] = set()
@@ -155,7 +166,13 @@ class Compiler:
         cycles = find_cycles(edges)
         for cycle in cycles:
             self._report_cycle(cycle)
-        check_placement(self.services, self._components, self._problems, workers=self._workers)
+        check_placement(
+            self.services,
+            self._components,
+            self._problems,
+            workers=self._workers,
+            registered=self._registered,
+        )
         self._check_exposed()
         if not cycles:
             for name in self._spec.megaservices:

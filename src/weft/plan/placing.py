@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from weft.errors import did_you_mean
 from weft.plan.services import Service, Services
 from weft.registry.components import Components
 from weft.spec.problems import Problems
 
 
-def check_placement(services: Services, components: Components, problems: Problems, *, workers: int) -> None:
+def check_placement(
+    services: Services,
+    components: Components,
+    problems: Problems,
+    *,
+    workers: int,
+    registered: Mapping[str, str] | None,
+) -> None:
     """Report unknown services, contracts that do not fit, and exclusive components placed more than once."""
     placement = services.placement
     known: dict[str, Service] = {}
@@ -30,6 +39,8 @@ def check_placement(services: Services, components: Components, problems: Proble
         placed.setdefault(found.key, name)
     for service in services.by_key.values():
         _check_contract(service, components, problems)
+        if registered is not None and service.at.kind == "registry":
+            _check_registered(service, problems, registered)
         if service.exclusive:
             _check_exclusive(service, problems, workers=workers)
 
@@ -48,6 +59,21 @@ def _check_contract(service: Service, components: Components, problems: Problems
             "wrong-contract",
             f"the remote service for '{service.key}' is of the contract '{place.contract}', but '{service.key}' is of "
             f"'{own}'",
+            mark,
+        )
+
+
+def _check_registered(service: Service, problems: Problems, registered: Mapping[str, str]) -> None:
+    assert service.place is not None
+    name, mark = service.at.target, service.place.marks.value("at")
+    if name not in registered:
+        hint = did_you_mean(name, sorted(registered), what="registered services")
+        problems.add("unknown-service", f"no service is registered as '{name}'", mark, help=hint)
+    elif service.contract is not None and registered[name] != service.contract.name:
+        problems.add(
+            "wrong-contract",
+            f"'{name}' is registered with the contract '{registered[name]}', but '{service.key}' is of "
+            f"'{service.contract.name}'",
             mark,
         )
 

@@ -9,9 +9,9 @@ from weft.contracts import Contract, Operation
 from weft.errors import did_you_mean
 from weft.plan.model import Plan
 from weft.plan.services import Service
-from weft.plan.types import UNKNOWN, Missing, article, follow, list_of, show
+from weft.plan.types import UNKNOWN, Missing, follow, list_of, show
 from weft.spec.model import Input, MegaserviceSpec, NodeSpec, Ref
-from weft.spec.problems import Mark, Problems
+from weft.spec.problems import Problems
 
 REQUEST = "request"
 
@@ -170,10 +170,3 @@ class Scope:
                 return "the request"
             return f"the response of '{ref.head}' ({show(root)})"
         return f"'{ref}'"
-
-
-def wrong_type(problems: Problems, mark: Mark, *, what: str, has: Any, needs: Any, where: str) -> None:
-    """Report a value of the wrong type."""
-    problems.add(
-        "type-mismatch", f"{what} is {article(show(has))}, and {where} takes {article(show(needs))}", mark
-    )

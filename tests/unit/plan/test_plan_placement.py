@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from plan_fakes import Compile
 
-from weft.plan import Plans, build_id, explain
+from weft.errors import SpecError, UsageError
+from weft.plan import Plans, build_id, check, compile_plan, explain, resolve_placement
 from weft.registry.components import Components
 from weft.spec.load import loads
+from weft.spec.model import MegaserviceSpec, NodeSpec, Ref, Spec
 
 TEXT = """
 kind: Services
@@ -86,6 +88,23 @@ def test_a_shared_service_has_one_place_whoever_uses_it(compile_text: Compile) -
     assert where(plans)["llm"] == "http://llm:1"
 
 
+@pytest.mark.parametrize(
+    ("registered", "message"),
+    [
+        ({"other": "chat"}, "no service is registered as 'mine'"),
+        ({"mine": "reranker"}, "'mine' is registered with the contract 'reranker', but 'llm' is of 'chat'"),
+    ],
+)
+def test_a_registered_service_must_be_there_and_fit(
+    compile_text: Compile, registered: dict[str, str], message: str
+) -> None:
+    """Where the registry is known, a place on a registered name is checked against it."""
+    text = TEXT + PLACEMENT + 'services:\n  llm: {at: "registry:mine"}\n'
+    assert where(compile_text(text, registered={"mine": "chat"}))["llm"] == "registry:mine"
+    with pytest.raises(SpecError, match=message):
+        compile_text(text, registered=registered)
+
+
 def test_a_replaced_component_has_its_own_config(compile_text: Compile) -> None:
     """Config and uses are replaced whole; the contract stays."""
     plans = compile_text(TEXT + PLACEMENT + "services:\n  llm: {component: whole-chat}\n")
@@ -132,7 +151,6 @@ name: qa
 nodes: {answer: {service: a, fill_from: request}}
 output: answer
 """
-    from weft.plan import check
 
     def build(text: str, version: str = "1", model: str = "x") -> str:
         spec = loads(text)
@@ -148,4 +166,27 @@ output: answer
     assert (
         len({first, build(text, "2"), build(text, "1", "y"), build(text.replace("service: a", "service: b"))})
         == 4
+    )
+
+
+def test_one_plan_or_the_placement_alone(components: Components) -> None:
+    """Who needs one thing asks for it; an unknown megaservice is wrong use, with the choices."""
+    spec = loads(
+        "apiVersion: weft/v1\nkind: Megaservice\nname: qa\n"
+        "nodes: {answer: {component: whole-chat, fill_from: request}}\noutput: answer\n"
+    )
+    assert compile_plan(spec, "qa", components).name == "qa"
+    assert list(resolve_placement(spec, None, components)) == ["answer"]
+    with pytest.raises(UsageError, match=r"there is no megaservice 'qb'\ndid you mean 'qa'\?"):
+        compile_plan(spec, "qb", components)
+
+
+def test_a_spec_built_by_a_program_needs_no_file(components: Components) -> None:
+    """Problems without a place are shown without a source line."""
+    node = NodeSpec("answer", component="whole-chat", inputs={"messages": Ref("request", ("mesages",))})
+    spec = Spec(megaservices={"qa": MegaserviceSpec("qa", {"answer": node}, output=Ref("answer"))})
+    with pytest.raises(SpecError) as caught:
+        check(spec, components)
+    assert str(caught.value).startswith(
+        "<spec>: error[unknown-field]: the request has no field 'mesages'\n= help: did you mean 'messages'?"
     )
