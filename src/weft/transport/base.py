@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from weft.contracts import Contract
+from weft.types import Usage
+
+Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""One operation of a service: request in, response out."""
+
+StreamCall: TypeAlias = Callable[[Any], AsyncIterator[Any]]
+"""One streaming operation: request in, chunks out."""
 
 
 class Transport(Protocol):
@@ -35,3 +44,78 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Give up connections; the service itself goes on."""
         ...
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """A transport that can look an operation up once, so that each call looks nothing up."""
+
+    def bind(self, operation: str) -> Call:
+        """What :meth:`Transport.call` does for this operation."""
+        ...
+
+    def bind_stream(self, operation: str) -> StreamCall:
+        """What :meth:`Transport.stream` does for this operation."""
+        ...
+
+
+def bound(transport: Transport, operation: str) -> Call:
+    """``transport.call`` for one operation."""
+    if isinstance(transport, Bindable):
+        return transport.bind(operation)
+    return partial(transport.call, operation)
+
+
+def bound_stream(transport: Transport, operation: str) -> StreamCall:
+    """``transport.stream`` for one operation."""
+    if isinstance(transport, Bindable):
+        return transport.bind_stream(operation)
+    return partial(transport.stream, operation)
+
+
+class WireStream(ABC):
+    """A stream that still is the bytes that a backend sends: read as chunks, or relayed untouched, not both.
+
+    To relay: :meth:`open`, hand :attr:`body` on, show each block to :meth:`inspect`, and call :meth:`finish` at the end.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Have the backend's reply head; raises what was wrong with it. May be called again."""
+
+    @property
+    @abstractmethod
+    def body(self) -> AsyncIterable[bytes]:
+        """Server-sent events as they arrive (a ``weft.http`` ReplyBody where nothing has to be changed); once open."""
+
+    @property
+    @abstractmethod
+    def usage(self) -> Usage | None:
+        """Token counts, once they were seen."""
+
+    @abstractmethod
+    def inspect(self, block: bytes) -> None:
+        """See a block go by."""
+
+    @abstractmethod
+    def finish(self, error: Exception | None) -> Exception | None:
+        """The body has ended, or failed with ``error``: the failure as the caller should see it, None if it is whole.
+
+        A body that ends without ``[DONE]`` is a failure, unless the backend's own error was its last event: the caller
+        has seen that one.
+        """
+
+    @abstractmethod
+    def abort(self, error: Exception) -> None:
+        """End the body with ``error`` now, whoever is reading or relaying it."""
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    @abstractmethod
+    async def __anext__(self) -> Any:
+        """The next chunk, decoded."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End the backend's work; may be called again."""

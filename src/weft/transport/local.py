@@ -1,0 +1,130 @@
+"""Calls a component of this process: what the run awaits is the component's own method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from weft.contracts import Contract
+from weft.errors import InternalError
+from weft.host import Lane
+from weft.transport.base import Call, StreamCall
+
+
+class LocalTransport:
+    """A component in this process.
+
+    Plain ``def`` methods run in ``lane``. A component without ``stream`` whose contract streams gives its whole answer as
+    one chunk, if the contract's chunks can carry one.
+
+    Args:
+        service: The service's name.
+        component: The component's name.
+        contract: What it fulfils.
+        instance: The component, started.
+        lane: Threads for methods that are not coroutines; None if it has none of these.
+    """
+
+    endpoint: str | None = None
+
+    def __init__(
+        self, service: str, component: str, contract: Contract, instance: Any, *, lane: Lane | None = None
+    ) -> None:
+        self.service, self.component, self.contract = service, component, contract
+        self.instance = instance
+        self._lane = lane
+        self._calls: dict[str, Call] = {}
+
+    def bind(self, operation: str) -> Call:
+        """See :class:`weft.transport.base.Bindable`; for a coroutine method, that very method."""
+        method = getattr(self.instance, operation, None)
+        if method is None:
+            raise InternalError(f"component '{self.component}' has no operation '{operation}'")
+        if is_async(method):
+            return method  # type: ignore[no-any-return]  # a component's method is what its annotations say
+        return _in_lane(method, self._lane, self.component)
+
+    def bind_stream(self, operation: str) -> StreamCall:
+        """See :class:`weft.transport.base.Bindable`."""
+        method = getattr(self.instance, "stream", None)
+        if method is not None and self.contract.operations[operation].chunk is not None:
+            return method  # type: ignore[no-any-return]  # a component's method is what its annotations say
+        return _in_one_chunk(self.bind(operation), self.contract.operations[operation].chunk)
+
+    async def call(self, operation: str, request: Any) -> Any:
+        """See :class:`weft.transport.base.Transport`."""
+        call = self._calls.get(operation)
+        if call is None:
+            call = self._calls[operation] = self.bind(operation)
+        return await call(request)
+
+    def stream(self, operation: str, request: Any) -> AsyncIterator[Any]:
+        """See :class:`weft.transport.base.Transport`."""
+        return self.bind_stream(operation)(request)
+
+    async def ready(self) -> bool:
+        """See :class:`weft.transport.base.Transport`: what the component says, True if it says nothing."""
+        check = getattr(self.instance, "ready", None)
+        if check is None:
+            return True
+        answer = check()
+        return bool(await answer if inspect.isawaitable(answer) else answer)
+
+    async def aclose(self) -> None:
+        """See :class:`weft.transport.base.Transport`: there is no connection."""
+
+
+def is_async(method: Callable[..., Any]) -> bool:
+    """Whether calling it gives something to await (``async def``, also behind a partial or a callable object)."""
+    function = inspect.unwrap(getattr(method, "__func__", method))
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(function)
+
+
+def _in_lane(method: Callable[[Any], Any], lane: Lane | None, component: str) -> Call:
+    if lane is None:
+        raise InternalError(f"component '{component}' blocks, and was given no threads to run in")
+
+    async def call(request: Any) -> Any:
+        return await lane.run(method, request)
+
+    return call
+
+
+def _in_one_chunk(call: Call, chunk: type[Any] | None) -> StreamCall:
+    if chunk is None:
+        raise InternalError("a contract that does not stream was asked for a stream")
+
+    async def stream(request: Any) -> AsyncIterator[Any]:
+        yield as_chunk(await call(request), chunk)
+
+    return stream
+
+
+def as_chunk(response: Any, chunk: type[Any]) -> Any:
+    """A whole response as the only chunk of a stream.
+
+    Raises:
+        InternalError: The contract's chunks cannot carry one.
+    """
+    from weft.contracts.chat import ChatChunk, ChatResponse, ChunkChoice, Delta  # noqa: PLC0415 - only where it is needed
+
+    if chunk is not ChatChunk or not isinstance(response, ChatResponse):
+        raise InternalError(f"a {type(response).__name__} cannot be sent as one {chunk.__name__}")
+    choices = [
+        ChunkChoice(
+            choice.index,
+            Delta(
+                role=choice.message.role,
+                content=choice.message.text() or None,
+                reasoning_content=choice.message.reasoning_content,
+                refusal=choice.message.refusal,
+                tool_calls=choice.message.tool_calls,
+                annotations=choice.message.annotations,
+            ),
+            choice.finish_reason,
+            choice.logprobs,
+        )
+        for choice in response.choices
+    ]
+    return ChatChunk(response.id, response.model, choices, response.created, response.usage)
