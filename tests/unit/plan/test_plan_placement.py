@@ -177,14 +177,18 @@ def test_one_plan_or_the_placement_alone(components: Components) -> None:
     )
     assert compile_plan(spec, "qa", components).name == "qa"
     assert list(resolve_placement(spec, None, components)) == ["answer"]
-    with pytest.raises(UsageError, match=r"there is no megaservice 'qb'\ndid you mean 'qa'\?"):
+    with pytest.raises(UsageError, match=r"there is no megaservice 'qb'\nmegaservices: qa"):
         compile_plan(spec, "qb", components)
 
 
 def test_a_spec_built_by_a_program_needs_no_file(components: Components) -> None:
     """Problems without a place are shown without a source line."""
-    node = NodeSpec("answer", component="whole-chat", inputs={"messages": Ref("request", ("mesages",))})
-    spec = Spec(megaservices={"qa": MegaserviceSpec("qa", {"answer": node}, output=Ref("answer"))})
+    node = NodeSpec(
+        name="answer", component="whole-chat", inputs={"messages": Ref(head="request", path=("mesages",))}
+    )
+    spec = Spec(
+        megaservices={"qa": MegaserviceSpec(name="qa", nodes={"answer": node}, output=Ref(head="answer"))}
+    )
     with pytest.raises(SpecError) as caught:
         check(spec, components)
     assert str(caught.value).startswith(
