@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
 
 from weft.contracts.dataprep import IngestRequest
-from weft.errors import InvalidRequestError, UnsupportedMediaTypeError
+from weft.errors import InvalidRequestError
 from weft.http.message import Request
+from weft.http.multipart import FormLimits, read_form
 from weft.types import Upload
+
+LIMITS: Final = FormLimits(max_parts=1100)
+"""1,000 files, as the contract says, and the fields beside them."""
 
 _decode_links = msgspec.json.Decoder(list[str]).decode
 
@@ -34,17 +39,32 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
 
 
 async def read_ingest(request: Request) -> IngestRequest:
-    """The form in the body of ``request``."""
-    raise UnsupportedMediaTypeError("forms are not read yet")
+    """The form in the body of ``request``; its files arrive on disk first, so that a slow sender holds no memory.
+
+    Raises:
+        InvalidRequestError: It is malformed, or a field is not what it must be.
+        PayloadTooLargeError: It has too many parts, or too large ones.
+    """
+    with await read_form(request, limits=LIMITS) as form:
+        # A browser sends a file input that was left empty as a file without name and content.
+        kept = [file for file in form.files if file.filename or file.size]
+        contents = await asyncio.to_thread(lambda: [file.file.read() for file in kept])
+        fields = dict(reversed(form.fields))  # the first of each name
+        links = [link for text in form.get_all("link_list") for link in _links(text)]
+    files = [
+        Upload(file.filename or "unnamed", content, file.content_type or None)
+        for file, content in zip(kept, contents, strict=True)
+    ]
+    return ingest_request(files, links, fields)
 
 
-def ingest_request(files: list[Upload], fields: dict[str, str]) -> IngestRequest:
+def ingest_request(files: list[Upload], links: list[str], fields: dict[str, str]) -> IngestRequest:
     """The request that a form stands for; fields that OPEA does not have are ignored.
 
     Raises:
         InvalidRequestError: A field is not what it must be; ``param`` names it.
     """
-    request = IngestRequest(files=files, links=_links(fields.get("link_list", "")))
+    request = IngestRequest(files=files, links=links)
     request.chunk_size = _number(fields, "chunk_size")
     request.chunk_overlap = _number(fields, "chunk_overlap")
     request.process_table = _flag(fields, "process_table")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from weft.errors import InvalidRequestError, UnreachableError, UsageError
-from weft.http.server import Server
 from weft.http.message import Request, Response
+from weft.http.server import Server
 from weft.serve.egress import Egress, hosts_in, inner_guard, named_guard, public_guard
 
 METADATA = ["169.254.169.254", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "100.100.100.200", "::ffff:169.254.169.254",

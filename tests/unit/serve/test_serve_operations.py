@@ -20,6 +20,7 @@ from weft.http.client import Endpoint
 from weft.http.sse import SSEReader
 from weft.serve.application import Application
 from weft.serve.operations import operation_routes
+from weft.transport.base import WireStream
 from weft.types import Message, Usage, vector
 
 Serve = Callable[[Application], Awaitable[Endpoint]]
@@ -232,7 +233,7 @@ async def test_a_prefix_keeps_services_of_one_contract_apart(app: Application, s
     assert (await server.post_json("/services/two/v1/embeddings", {"texts": []}))["model"] == "two"
 
 
-class FakeWire:
+class FakeWire(WireStream):
     """A stream that still is a backend's bytes."""
 
     def __init__(
@@ -240,7 +241,6 @@ class FakeWire:
     ) -> None:
         self._blocks, self._fails, self._opens = blocks, fails, opens
         self.seen: list[bytes] = []
-        self.usage = None
 
     async def open(self) -> None:
         if self._opens is not None:
@@ -249,6 +249,13 @@ class FakeWire:
     @property
     def body(self) -> AsyncIterator[bytes]:
         return self._read()
+
+    @property
+    def usage(self) -> Usage | None:
+        return None
+
+    def abort(self, error: Exception) -> None:
+        raise AssertionError("not asked")
 
     async def _read(self) -> AsyncIterator[bytes]:
         for block in self._blocks:
@@ -260,11 +267,8 @@ class FakeWire:
     def finish(self, error: Exception | None) -> Exception | None:
         return self._fails or error
 
-    def __aiter__(self) -> Any:
-        raise AssertionError("relayed, not decoded")
-
     async def __anext__(self) -> Any:
-        raise StopAsyncIteration
+        raise AssertionError("relayed, not decoded")
 
     async def aclose(self) -> None:
         self._blocks = ()
