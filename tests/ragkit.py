@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,8 @@ class ScriptedModel:
         try:
             await self.may_start.wait()
             yield ChatChunk("c-1", "scripted", [ChunkChoice(0, Delta("assistant", ""))], created=5)
-            for piece in self.words.split(" "):
-                yield ChatChunk("c-1", "scripted", [ChunkChoice(0, Delta(content=piece + " "))], created=5)
+            for piece in re.findall(r"\S+\s*", self.words):
+                yield ChatChunk("c-1", "scripted", [ChunkChoice(0, Delta(content=piece))], created=5)
             if self.fails is not None:
                 raise self.fails
             yield ChatChunk("c-1", "scripted", [ChunkChoice(0, Delta(), "stop")], created=5)

@@ -1,0 +1,318 @@
+"""The node that puts quotes and the model's words together."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from weft.components.rag.talk import is_small, is_small_talk
+from weft.contracts.chat import (
+    Chat,
+    ChatChunk,
+    ChatDescription,
+    ChatResponse,
+    Choice,
+    ChunkChoice,
+    Delta,
+    collect,
+)
+from weft.errors import RequestError
+from weft.types import Annotation, Document, Empty, Evidence, Message, Quote, Stream
+
+NO_DOCUMENTS: Final = (
+    "There are no documents to answer from yet. Add some: drop files on the page, or run: weft ingest FILE"
+)
+NOT_ANSWERED: Final = "The documents do not answer this question."
+
+MAX_TITLE: Final = 80
+"""Characters of a title that are printed; the annotation has it whole."""
+
+_ITEM = re.compile(r"^(?:[-*\u2022]|#{1,6})\s+")
+
+
+class ReplyRequest(Struct, omit_defaults=True):
+    """What the documents say, what the model says, and what the caller asked for.
+
+    Attributes:
+        answer: The model's answer, as it comes or whole.
+        tools: The tools that the model was given: then nothing is added to what it says.
+        response_format: The form the answer must have: nothing is added to JSON.
+    """
+
+    evidence: Evidence
+    answer: Stream[ChatChunk] | ChatResponse
+    tools: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What stands around the model's words, with the annotations of each part (offsets within it)."""
+
+    before: str = ""
+    after: str = ""
+    before_marks: Sequence[Annotation] = ()
+    after_marks: Sequence[Annotation] = ()
+    with_answer: bool = True
+
+
+@dataclass
+class _Written:
+    """What one of the ``n`` answers has so far."""
+
+    length: int = 0
+    began: bool = False
+    ended: bool = False
+
+
+class QuoteAndAnswer:
+    """Answers with quotes from the documents and the model's words, cited ``[n]`` with annotations.
+
+    With a small model the quote leads: it is sent before the model's first token, and the model's words follow. With a
+    large one, or one that is somewhere else, the answer leads and its sources follow. When the documents do not answer
+    the question, the reply says so, and a small model's guess is left out. Greetings get the model's words alone.
+    Nothing is added where tools or JSON were asked for.
+
+    Closing the stream closes the model's; an error in the model's stream is raised where it happens.
+
+    Args:
+        chat: The model, for its size; without one it is taken as large.
+        lead: What comes first: ``quote``, ``answer``, or ``auto`` by the model's size.
+    """
+
+    def __init__(
+        self, chat: Chat | None = None, *, lead: Literal["auto", "quote", "answer"] = "auto"
+    ) -> None:
+        self._chat, self._lead = chat, lead
+
+    async def invoke(self, request: ReplyRequest) -> ChatResponse:
+        """The whole reply; usage and finish reasons are the model's."""
+        description = await self._describe()
+        frame = self._frame(request, is_small(description))
+        if isinstance(request.answer, ChatResponse):
+            answer = request.answer
+        elif not frame.with_answer:
+            await request.answer.aclose()
+            answer = ChatResponse(_new_id(), description.model, [], created=int(time.time()))
+        else:
+            async with aclosing(request.answer):
+                answer = collect([chunk async for chunk in request.answer])
+        if not frame.with_answer:
+            message = Message("assistant", frame.before, annotations=list(frame.before_marks) or None)
+            return replace(answer, choices=[Choice(0, message, "stop")])
+        return replace(answer, choices=[_framed(choice, frame) for choice in answer.choices])
+
+    async def stream(self, request: ReplyRequest) -> AsyncIterator[ChatChunk]:
+        """The reply in chunks of one id, model and time, the role in the first of each choice."""
+        if isinstance(request.answer, ChatResponse):
+            for chunk in _as_chunks(await self.invoke(request)):
+                yield chunk
+            return
+        async with aclosing(request.answer):
+            description = await self._describe()
+            frame = self._frame(request, is_small(description))
+            if not frame.with_answer:
+                await request.answer.aclose()  # at once: whoever makes it can stop
+            weaver = _Weaver(frame, description.model)
+            for chunk in weaver.opening():
+                yield chunk
+            if frame.with_answer:
+                async for chunk in request.answer:
+                    for woven in weaver.weave(chunk):
+                        yield woven
+            for chunk in weaver.closing():
+                yield chunk
+
+    async def _describe(self) -> ChatDescription:
+        if self._chat is None:
+            return ChatDescription()
+        try:
+            return await self._chat.describe(Empty())
+        except RequestError:
+            return ChatDescription()  # if the model is gone, its answer is where that is said
+
+    def _frame(self, request: ReplyRequest, small: bool) -> _Frame:
+        evidence = request.evidence
+        format_ = (request.response_format or {}).get("type", "text")
+        if request.tools or format_ != "text" or is_small_talk(evidence.query):
+            return _Frame()
+        if not evidence.quotes:
+            return _Frame(before=NO_DOCUMENTS, with_answer=False) if small else _Frame(after=NO_DOCUMENTS)
+        if not evidence.answerable:
+            if small:
+                return _Frame(before=NOT_ANSWERED, with_answer=False)
+            return _Frame(before=f"{NOT_ANSWERED}\n\n")
+        if self._lead == "quote" or (self._lead == "auto" and small):
+            text, marks = _cited(evidence.quotes, "")
+            return _Frame(before=f"{text}\n\n", before_marks=marks)
+        text, marks = _cited(evidence.quotes, "Sources:\n")
+        return _Frame(after=text, after_marks=marks)
+
+
+class _Weaver:
+    """Puts a frame around a stream of chunks, each of the ``n`` answers in its own."""
+
+    def __init__(self, frame: _Frame, model: str) -> None:
+        self._frame = frame
+        self._id, self._model, self._created = _new_id(), model, int(time.time())
+        self._named = bool(frame.before)
+        self._written: dict[int, _Written] = {}
+
+    def opening(self) -> list[ChatChunk]:
+        """What can be said before the model has."""
+        return [self._begin(0)] if self._frame.before else []
+
+    def weave(self, chunk: ChatChunk) -> list[ChatChunk]:
+        """A chunk of the model's, with what belongs before and after it."""
+        if not self._named:
+            self._named = True
+            self._id, self._model = chunk.id or self._id, chunk.model or self._model
+            self._created = chunk.created or self._created
+        woven: list[ChatChunk] = []
+        choices: list[ChunkChoice] = []
+        for choice in chunk.choices:
+            written = self._written.get(choice.index)
+            if written is None and self._frame.before:
+                woven.append(self._begin(choice.index))
+            written = self._written.setdefault(choice.index, _Written())
+            if written.ended:
+                continue
+            written.ended = choice.finish_reason is not None
+            if written.ended and self._frame.after and choice.finish_reason != "content_filter":
+                # The model's last words, what follows them, and only then the end.
+                if choice.delta.content:
+                    woven.append(self._chunk(self._part(replace(choice, finish_reason=None), written)))
+                woven.append(self._end(choice.index, written))
+                choices.append(ChunkChoice(choice.index, Delta(), choice.finish_reason))
+            else:
+                choices.append(self._part(choice, written))
+        if choices or chunk.usage is not None:
+            rewritten = replace(chunk, id=self._id, model=self._model, created=self._created)
+            woven.append(replace(rewritten, choices=choices))
+        return woven
+
+    def closing(self) -> list[ChatChunk]:
+        """The end of what was said without the model."""
+        if self._frame.with_answer:
+            return []
+        return [self._chunk(ChunkChoice(0, Delta(), "stop"))]
+
+    def _begin(self, index: int) -> ChatChunk:
+        self._written[index] = _Written(length=len(self._frame.before), began=True)
+        marks = list(self._frame.before_marks) or None
+        return self._chunk(
+            ChunkChoice(index, Delta(role="assistant", content=self._frame.before, annotations=marks))
+        )
+
+    def _end(self, index: int, written: _Written) -> ChatChunk:
+        gap = "\n\n" if written.length else ""
+        marks = _moved(self._frame.after_marks, written.length + len(gap)) or None
+        delta = Delta(content=gap + self._frame.after, annotations=marks)
+        if not written.began:
+            delta.role = "assistant"
+            written.began = True
+        return self._chunk(ChunkChoice(index, delta))
+
+    def _part(self, choice: ChunkChoice, written: _Written) -> ChunkChoice:
+        """A choice of the model's with the role in its first chunk only."""
+        written.length += len(choice.delta.content or "")
+        role = None if written.began else "assistant"
+        written.began = True
+        return (
+            choice if choice.delta.role == role else replace(choice, delta=replace(choice.delta, role=role))
+        )
+
+    def _chunk(self, choice: ChunkChoice) -> ChatChunk:
+        return ChatChunk(self._id, self._model, [choice], created=self._created)
+
+
+def _framed(choice: Choice, frame: _Frame) -> Choice:
+    """A whole answer with what stands around it."""
+    message = choice.message
+    if not (frame.before or frame.after) or choice.finish_reason == "content_filter":
+        return choice
+    words = message.text()
+    gap = "\n\n" if words and frame.after else ""
+    marks = [*frame.before_marks, *_moved(frame.after_marks, len(frame.before) + len(words) + len(gap))]
+    content = f"{frame.before}{words}{gap}{frame.after}"
+    annotations = [*(message.annotations or []), *marks] or None
+    return replace(choice, message=replace(message, content=content, annotations=annotations))
+
+
+def _as_chunks(response: ChatResponse) -> list[ChatChunk]:
+    """A whole reply as a stream of it."""
+    chunks: list[ChatChunk] = []
+    for choice in response.choices:
+        message = choice.message
+        delta = Delta(
+            role="assistant",
+            content=message.text() or None,
+            reasoning_content=message.reasoning_content,
+            refusal=message.refusal,
+            tool_calls=message.tool_calls,
+            annotations=message.annotations,
+        )
+        for part in (ChunkChoice(choice.index, delta, None, choice.logprobs),
+                     ChunkChoice(choice.index, Delta(), choice.finish_reason)):  # fmt: skip
+            chunks.append(ChatChunk(response.id, response.model, [part], created=response.created))  # noqa: PERF401
+    if response.usage is not None:
+        chunks.append(ChatChunk(response.id, response.model, [], response.created, response.usage))
+    return chunks
+
+
+def _cited(quotes: Sequence[Quote], head: str) -> tuple[str, list[Annotation]]:
+    """One line for each quote, with its mark and, for people, where it is from; and an annotation for each mark."""
+    text = head
+    marks: list[Annotation] = []
+    for number, quote in enumerate(quotes, 1):
+        document = quote.document
+        words = _ITEM.sub("", " ".join(quote.text.split()))
+        text += ("\n" if marks else "") + f"\u201c{words}\u201d "
+        mark = f"[{number}]"
+        begins = document.start is not None
+        marks.append(
+            Annotation(
+                marker=number,
+                start_index=len(text),
+                end_index=len(text) + len(mark),
+                document_id=document.id,
+                title=document.title,
+                source=document.source,
+                page=document.page,
+                start=(document.start or 0) + quote.start if begins else None,
+                end=(document.start or 0) + quote.end if begins else None,
+                score=quote.score,
+                quote=quote.text,
+            )
+        )
+        text += mark + _place(document)
+    return text, marks
+
+
+def _place(document: Document) -> str:
+    """Where a person finds the passage, as it is printed behind its mark."""
+    name = " ".join((document.title or document.source or "").split())
+    if not name:
+        return ""
+    name = name if len(name) <= MAX_TITLE else name[: MAX_TITLE - 1].rstrip() + "\u2026"
+    return f" ({name}, page {document.page})" if document.page is not None else f" ({name})"
+
+
+def _moved(marks: Sequence[Annotation], by: int) -> list[Annotation]:
+    """The annotations of a part that begins ``by`` characters into the content."""
+    return [
+        replace(mark, start_index=(mark.start_index or 0) + by, end_index=(mark.end_index or 0) + by)
+        for mark in marks
+    ]
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"

@@ -1,0 +1,279 @@
+"""Quotes and the model's words, together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ragkit import ScriptedModel
+from weft.components.rag.reply import NO_DOCUMENTS, NOT_ANSWERED, QuoteAndAnswer, ReplyRequest
+from weft.contracts.chat import ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Delta, collect
+from weft.errors import ServiceError
+from weft.types import Document, Evidence, Message, Quote, Stream, Usage
+
+PASSAGE = Document(
+    "The harbour opened in 1887. It was widened.", "d1", 0.9, "Guide", "guide.pdf", 3, 100, 143
+)
+QUOTES = [
+    Quote("The harbour opened in 1887.", PASSAGE, 0.8, 0, 27),
+    Quote("It was widened.", PASSAGE, 0.5, 28, 43),
+]
+FOUND = Evidence("When did the harbour open?", QUOTES)
+CITED = "\u201cThe harbour opened in 1887.\u201d [1] (Guide, page 3)\n\u201cIt was widened.\u201d [2] (Guide, page 3)"
+
+
+def small(words: str = "In 1887.", **fields: Any) -> ScriptedModel:
+    return ScriptedModel(words, **fields)
+
+
+def large(words: str = "In 1887.") -> ScriptedModel:
+    return ScriptedModel(words, parameters=8_000_000_000)
+
+
+def request(model: ScriptedModel, evidence: Evidence = FOUND, **fields: Any) -> ReplyRequest:
+    return ReplyRequest(evidence, Stream(model.stream(ChatRequest([]))), **fields)
+
+
+async def chunks(model: ScriptedModel, evidence: Evidence = FOUND, **fields: Any) -> list[ChatChunk]:
+    lead = fields.pop("lead", "auto")
+    return [c async for c in QuoteAndAnswer(model, lead=lead).stream(request(model, evidence, **fields))]
+
+
+async def collected(stream: AsyncIterator[ChatChunk]) -> ChatResponse:
+    return collect([chunk async for chunk in stream])
+
+
+async def both(model: ScriptedModel, evidence: Evidence = FOUND, **fields: Any) -> ChatResponse:
+    """The reply, streamed and whole; they must be equal but for the id."""
+    lead = fields.get("lead", "auto")
+    streamed = collect(await chunks(model, evidence, **fields))
+    fields.pop("lead", None)
+    whole = await QuoteAndAnswer(model, lead=lead).invoke(
+        ReplyRequest(evidence, await model.invoke(ChatRequest([])), **fields)
+    )
+    first, second = streamed.choices[0], whole.choices[0]
+    assert (first.message.text(), first.finish_reason) == (
+        second.message.text(),
+        second.finish_reason,
+    )
+    assert [(a.marker, a.quote) for a in first.message.annotations or []] == [
+        (a.marker, a.quote) for a in second.message.annotations or []
+    ]
+    return streamed
+
+
+async def test_with_a_small_model_the_quote_leads() -> None:
+    """The quotes come first, then the model's words, with usage and finish reason."""
+    reply = await both(small())
+    assert reply.text() == f"{CITED}\n\nIn 1887."
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.usage == Usage(7, 3, 10)
+
+
+async def test_the_quote_does_not_wait_for_the_model() -> None:
+    """The first chunk is there while the model still thinks."""
+    model = small()
+    model.may_start.clear()
+    stream = QuoteAndAnswer(model).stream(request(model))
+    async with asyncio.timeout(10):
+        first = await anext(stream)
+    assert first.choices[0].delta.content == f"{CITED}\n\n"
+    assert first.choices[0].delta.role == "assistant"
+    model.may_start.set()
+    assert len([chunk async for chunk in stream]) > 1
+
+
+@pytest.mark.parametrize("model", [large(), ScriptedModel("In 1887.", parameters=None, local=False)])
+async def test_with_a_large_or_remote_model_the_answer_leads(model: ScriptedModel) -> None:
+    """The model's words come first, then the sources."""
+    assert (await both(model)).text() == f"In 1887.\n\nSources:\n{CITED}"
+
+
+@pytest.mark.parametrize(
+    ("model", "lead", "starts"), [(small(), "answer", "In 1887."), (large(), "quote", "\u201cThe")]
+)
+async def test_the_lead_can_be_set(model: ScriptedModel, lead: str, starts: str) -> None:
+    """The config decides over the model's size."""
+    assert (await both(model, lead=lead)).text().startswith(starts)
+
+
+@pytest.mark.parametrize("model", [small(), large(), large("")])
+async def test_annotations_name_their_marks_and_places(model: ScriptedModel) -> None:
+    """Each annotation's span of the content is its mark; document, page, characters and score are the quote's."""
+    for reply in (await both(model), collect(await chunks(model))):
+        content, annotations = reply.text(), reply.choices[0].message.annotations
+        assert [content[a.start_index : a.end_index] for a in annotations] == ["[1]", "[2]"]
+        second = annotations[1]
+        assert (second.document_id, second.title, second.source, second.page) == (
+            "d1",
+            "Guide",
+            "guide.pdf",
+            3,
+        )
+        assert (second.start, second.end, second.score, second.quote) == (128, 143, 0.5, "It was widened.")
+
+
+async def test_one_id_and_model_and_the_role_once() -> None:
+    """All chunks carry one id, model and time, and the role is in the first alone."""
+    for model in (small(), large()):
+        got = await chunks(model)
+        assert len({(c.id, c.model, c.created) for c in got}) == 1
+        roles = [choice.delta.role for c in got for choice in c.choices]
+        assert roles[0] == "assistant"
+        assert not any(roles[1:])
+        assert got[-1].usage == Usage(7, 3, 10)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"tools": [{"type": "function"}]}, {"response_format": {"type": "json_object"}}, {"response_format": {"type": "json_schema"}}],
+)  # fmt: skip
+@pytest.mark.parametrize("model", [small(), large()])
+async def test_nothing_is_added_to_tools_and_json(model: ScriptedModel, fields: dict[str, Any]) -> None:
+    """Where a program reads the answer it is the model's alone."""
+    reply = await both(model, **fields)
+    assert reply.text() == "In 1887."
+    assert reply.choices[0].message.annotations is None
+
+
+async def test_a_plain_response_format_is_no_json() -> None:
+    """``{"type": "text"}`` and an empty list of tools ask for nothing."""
+    assert "[1]" in (await both(small(), tools=[], response_format={"type": "text"})).text()
+
+
+async def test_a_small_model_does_not_guess() -> None:
+    """When the documents do not answer, the reply says so, and the model is stopped."""
+    model = small()
+    reply = await both(model, Evidence("Who?", QUOTES, answerable=False))
+    assert reply.text() == NOT_ANSWERED
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.choices[0].message.annotations is None
+
+
+async def test_a_large_model_speaks_after_the_truth() -> None:
+    """When the documents do not answer, that is said before a large model's own words."""
+    reply = await both(large("I believe 1887."), Evidence("Who?", QUOTES, answerable=False))
+    assert reply.text().startswith(f"{NOT_ANSWERED}\n\nI believe")
+
+
+async def test_without_documents_it_says_how_to_add_some() -> None:
+    """With a small model alone, with a large one after its words."""
+    nothing = Evidence("Who?", [], answerable=False)
+    assert (await both(small(), nothing)).text() == NO_DOCUMENTS
+    assert (await both(large("Hm."), nothing)).text() == f"Hm.\n\n{NO_DOCUMENTS}"
+
+
+@pytest.mark.parametrize("evidence", [Evidence("hello!", [], False), Evidence("hello!", QUOTES, False)])
+async def test_a_greeting_gets_the_models_words(evidence: Evidence) -> None:
+    """Small talk is answered by the model alone."""
+    assert (await both(small("Hi."), evidence)).text() == "Hi."
+
+
+async def test_an_unused_answer_is_closed_before_anything_is_said() -> None:
+    """The model's slot is free when the first chunk arrives."""
+    model = small()
+    answer = model.stream(ChatRequest([]))
+    await anext(answer)
+    stream = QuoteAndAnswer(model).stream(ReplyRequest(Evidence("Who?", QUOTES, False), Stream(answer)))
+    await anext(stream)
+    assert model.closed.is_set()
+    await stream.aclose()
+
+
+async def test_closing_the_reply_closes_the_answer() -> None:
+    """Leaving in the middle stops the model."""
+    model = large("a b c d e f")
+    stream = QuoteAndAnswer(model).stream(request(model))
+    await anext(stream)
+    await anext(stream)
+    await stream.aclose()
+    assert model.closed.is_set()
+
+
+async def test_an_error_in_the_answer_is_an_error_of_the_reply() -> None:
+    """What was said stays said, then the model's error is raised; streamed or not."""
+    model = small()
+    model.fails = ServiceError("the model died")
+    stream = QuoteAndAnswer(model).stream(request(model))
+    assert (await anext(stream)).choices[0].delta.content.startswith("\u201cThe harbour")
+    with pytest.raises(ServiceError, match="the model died"):
+        await collected(stream)
+    with pytest.raises(ServiceError, match="the model died"):
+        await QuoteAndAnswer(model).invoke(request(model))
+    assert model.closed.is_set()
+
+
+async def test_a_stream_is_collected_for_a_whole_reply() -> None:
+    """A producer that streams serves a caller that does not."""
+    model = small()
+    reply = await QuoteAndAnswer(model).invoke(request(model))
+    assert reply.text() == f"{CITED}\n\nIn 1887."
+    assert reply.usage == Usage(7, 3, 10)
+
+
+async def test_a_whole_answer_is_streamed() -> None:
+    """A producer that does not stream serves a caller that does."""
+    model = small()
+    answer = ReplyRequest(FOUND, await model.invoke(ChatRequest([])))
+    reply = collect([chunk async for chunk in QuoteAndAnswer(model).stream(answer)])
+    assert reply.text() == f"{CITED}\n\nIn 1887."
+    assert (reply.usage, reply.choices[0].finish_reason) == (Usage(7, 3, 10), "stop")
+
+
+async def test_each_of_n_answers_is_whole() -> None:
+    """Every choice has its quotes, its own role and its own finish."""
+
+    async def two() -> Any:
+        for index, text in ((0, "a"), (1, "b")):
+            yield ChatChunk("i", "m", [ChunkChoice(index, Delta("assistant", text))])
+        yield ChatChunk(
+            "i", "m", [ChunkChoice(1, Delta(content="!"), "length"), ChunkChoice(0, Delta(), "stop")]
+        )
+
+    for model, expected in ((small(), [f"{CITED}\n\na", f"{CITED}\n\nb!"]), (large(), [f"{w}\n\nSources:\n{CITED}" for w in ("a", "b!")])):  # fmt: skip
+        got = [c async for c in QuoteAndAnswer(model).stream(ReplyRequest(FOUND, Stream(two())))]
+        reply = collect(got)
+        assert [choice.message.text() for choice in reply.choices] == expected
+        assert [choice.finish_reason for choice in reply.choices] == ["stop", "length"]
+        for index in (0, 1):
+            last = [choice for c in got for choice in c.choices if choice.index == index][-1]
+            assert last.finish_reason is not None
+
+
+async def test_a_filtered_answer_gets_no_sources() -> None:
+    """Where the model's provider held the answer back nothing is added."""
+    answer = ChatResponse("i", "m", [Choice(0, Message("assistant", ""), "content_filter")])
+    reply = await QuoteAndAnswer(large()).invoke(ReplyRequest(FOUND, answer))
+    assert reply.text() == ""
+
+
+async def test_without_a_chat_the_model_is_taken_as_large() -> None:
+    """Nobody to ask for the size: the answer leads."""
+    answer = await small().invoke(ChatRequest([]))
+    reply = await QuoteAndAnswer().invoke(ReplyRequest(FOUND, answer))
+    assert reply.text().startswith("In 1887.\n\nSources:")
+
+
+async def test_a_chat_that_cannot_be_asked_is_no_failure() -> None:
+    """The size is then unknown; the answer itself says what is wrong, if anything is."""
+    model = small()
+
+    async def away(*_: object) -> None:
+        raise ServiceError("away")
+
+    model.describe = away
+    assert collect(await chunks(model)).text().startswith("In 1887.")
+
+
+async def test_a_quote_is_one_line() -> None:
+    """Line breaks, list marks and headings of a document do not become the reply's own."""
+    document = Document("- # one\n\n# two", "d")
+    reply = await QuoteAndAnswer(small()).invoke(
+        ReplyRequest(
+            Evidence("q", [Quote("- one\n\n# two", document)]), await small().invoke(ChatRequest([]))
+        )
+    )
+    assert reply.text().startswith("\u201cone # two\u201d [1]\n\n")
