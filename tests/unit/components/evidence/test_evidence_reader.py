@@ -1,0 +1,145 @@
+"""The extractive reader: which sentences are quoted, and where they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ragkit import BagEmbedder, SmallHost, bag, passage
+from weft.components.evidence.reader import ExtractiveReader
+from weft.contracts.embedding import EmbeddingResponse
+from weft.contracts.evidence import EvidenceRequest
+from weft.errors import BackendReplyError, ComponentError, InvalidRequestError
+from weft.types import Document, Evidence, vector
+
+HARBOUR = (
+    "Lisbon lies on the Tagus.  The harbour of Lisbon was opened in 1887 by Dr. Alves. It was widened twice.\n\n"
+    "Fish is sold there every morning."
+)
+QUESTION = "When was the harbour of Lisbon opened?"
+
+
+async def read(
+    passages: list[Document], query: str = QUESTION, max_quotes: int | None = None, **config: object
+) -> Evidence:
+    reader = ExtractiveReader(BagEmbedder(), **config)
+    host = SmallHost(Path())
+    await reader.start(host)
+    try:
+        return (await reader.invoke(EvidenceRequest(query, passages, max_quotes))).evidence
+    finally:
+        host.close()
+
+
+async def test_the_sentence_that_answers_is_quoted_as_it_stands() -> None:
+    """The quote is the document's own characters, and its offsets say where."""
+    (quote,) = (
+        await read([passage("Fish is good.", score=0.1), passage(HARBOUR, score=0.9)], max_quotes=1)
+    ).quotes
+    assert quote.text == "The harbour of Lisbon was opened in 1887 by Dr. Alves."
+    assert quote.document.text[quote.start : quote.end] == quote.text
+    assert 0.3 < quote.score <= 1
+
+
+async def test_neighbours_are_one_quote_in_the_order_of_the_text() -> None:
+    """Two sentences that stand together are quoted together, with what is between them."""
+    text = "The harbour was widened. The harbour opened in 1887. Fish."
+    (quote,) = (await read([passage(text)], "When was the harbour opened and widened?")).quotes
+    assert quote.text == "The harbour was widened. The harbour opened in 1887."
+    assert (quote.start, quote.end) == (0, 52)
+
+
+async def test_a_sentence_that_does_not_fit_is_not_quoted_to_fill_up() -> None:
+    """A second sentence needs half of the first one's score."""
+    evidence = await read(
+        [passage("The harbour of Lisbon was opened in 1887. Cats sleep. Dogs bark.")], max_quotes=3
+    )
+    assert [quote.text for quote in evidence.quotes] == ["The harbour of Lisbon was opened in 1887."]
+
+
+async def test_the_same_sentence_of_two_passages_is_quoted_once() -> None:
+    """Passages overlap; a reader does not want to read it twice."""
+    same = "The harbour of Lisbon was opened in 1887."
+    evidence = await read([passage(f"{same} It is big.", "1"), passage(f"In Portugal. {same}", "2")])
+    assert [quote.text for quote in evidence.quotes].count(same) == 1
+
+
+async def test_only_the_first_passages_are_read() -> None:
+    """The config says how many."""
+    documents = [passage(f"Filler text number {n}.", str(n)) for n in range(3)] + [passage(HARBOUR)]
+    assert all("1887" not in q.text for q in (await read(documents)).quotes)
+    assert "1887" in (await read(documents, documents=4)).quotes[0].text
+
+
+async def test_a_heading_gives_way_to_a_sentence() -> None:
+    """A heading repeats the question but does not answer it."""
+    text = "Opening of the Lisbon harbour\n\nThe harbour of Lisbon was opened in 1887."
+    document = passage(text, metadata={"heading": "Guide > Opening of the Lisbon harbour"})
+    (quote, *_) = (await read([document], "opening Lisbon harbour", max_quotes=1)).quotes
+    assert quote.text.endswith("1887.")
+
+
+async def test_answerable_by_the_nearest_passage() -> None:
+    """Below the threshold the documents do not answer the question; quotes are given all the same."""
+    far = await read([passage("Cats sleep all day long.")])
+    assert (far.answerable, len(far.quotes)) == (False, 1)
+    assert (await read([passage(HARBOUR)])).answerable is True
+    assert (await read([passage("Cats sleep all day long.")], threshold=-1.0)).answerable is True
+
+
+@pytest.mark.parametrize("documents", [[], [Document("", embedding=bag("x"))], [Document("--- * ---")]])
+async def test_nothing_to_read_is_no_evidence(documents: list[Document]) -> None:
+    """Without passages, or without words in them, there is no quote and no answer."""
+    assert await read(documents) == Evidence(QUESTION, [], False)
+
+
+async def test_passages_without_vectors_are_embedded_in_the_same_call() -> None:
+    """One call to the embedder, whoever brings a vector."""
+    embedder, host = BagEmbedder(), SmallHost(Path())
+    reader = ExtractiveReader(embedder)
+    await reader.start(host)
+    await reader.invoke(EvidenceRequest("q?", [Document("One. Two."), passage("Three.")]))
+    assert embedder.calls == [["q?", "One. Two.", "One.", "Two.", "Three."]]
+    host.close()
+
+
+async def test_quotes_carry_no_vectors() -> None:
+    """Nobody after the reader needs them."""
+    assert (await read([passage(HARBOUR)])).quotes[0].document.embedding is None
+
+
+async def test_vectors_of_another_model_are_refused() -> None:
+    """Passages of another length of vector cannot be compared."""
+    with pytest.raises(InvalidRequestError, match="another model"):
+        await read([Document(HARBOUR, embedding=vector([1.0]))])
+
+
+async def test_an_embedder_that_loses_a_text_is_an_error() -> None:
+    """Vectors must be as many as texts."""
+    reader, host = ExtractiveReader(BagEmbedder()), SmallHost(Path())
+
+    async def lose(_: object) -> EmbeddingResponse:
+        return EmbeddingResponse([bag("x")])
+
+    reader._embedder.invoke = lose
+    await reader.start(host)
+    with pytest.raises(BackendReplyError, match="1 vectors for 3 texts"):
+        await reader.invoke(EvidenceRequest("q", [Document("One.")]))
+    host.close()
+
+
+@pytest.mark.parametrize("count", [0, 21])
+async def test_max_quotes_is_bounded(count: int) -> None:
+    """From one to twenty."""
+    with pytest.raises(InvalidRequestError, match="max_quotes"):
+        await read([passage(HARBOUR)], max_quotes=count)
+
+
+@pytest.mark.parametrize(
+    "config", [{"documents": 0}, {"max_quotes": 0}, {"dense_weight": 2.0}, {"threshold": 2.0}]
+)
+def test_config_is_checked(config: dict[str, float]) -> None:
+    """Values that cannot be are refused when the component is made."""
+    with pytest.raises(ComponentError):
+        ExtractiveReader(BagEmbedder(), **config)
