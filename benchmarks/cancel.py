@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import weft_app
 from report import Bar, Section
@@ -79,10 +80,8 @@ class StallingBackend:
                 + b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
             )
         self.reached.set()
-        try:
+        with suppress(ConnectionError):
             await reader.read(1)
-        except ConnectionError:
-            pass
         if not self.left.done():
             self.left.set_result(time.perf_counter())
 
@@ -150,7 +149,7 @@ async def slot(port: int) -> float:
     for _ in range(TIMES // 2):
         await hang_up(port, request("local", stream=True, max_tokens=400), _tokens)
         extra.append(await first_token_ms(port) - idle)
-    return max(0.0, max(extra))
+    return max(0.0, *extra)
 
 
 async def _tokens(reader: asyncio.StreamReader) -> None:
