@@ -21,9 +21,13 @@ def variants(backend_port: int) -> list[Variant]:
     return [
         Variant("straight to the services", [], backend_port, "/v1/chat/completions", BODY, ["--chain"]),
         Variant(
-            FLOOR, [str(BIN / "gateway"), str(ports[FLOOR]), *arguments], ports[FLOOR], "/v1/chain", BODY
+            FLOOR,
+            [str(BIN / "gateway"), str(ports[FLOOR]), *arguments],
+            ports[FLOOR],
+            "/v1/chat/completions",
+            BODY,
         ),
-        Variant(RAW, raw, ports[RAW], "/v1/chain", BODY),
+        Variant(RAW, raw, ports[RAW], "/v1/chat/completions", BODY),
         weft_app.chain(WEFT, ports[WEFT], backend_port),
     ]
 

@@ -94,7 +94,9 @@ async def main(rounds: int) -> dict[str, dict[str, float]]:
 
 def _medians(times: dict[str, list[float]]) -> dict[str, float]:
     ratios = (weft / hand for weft, hand in zip(times["weft"], times["hand"], strict=True))
-    return {"ratio": statistics.median(ratios)} | {kind: statistics.median(each) for kind, each in times.items()}
+    return {"ratio": statistics.median(ratios)} | {
+        kind: statistics.median(each) for kind, each in times.items()
+    }
 
 
 async def _batch(run: Callable[[], Awaitable[object]]) -> float:

@@ -24,6 +24,7 @@ class _Message(Struct):
 
 class _Chat(Struct):
     messages: list[_Message]
+    model: str = ""
     stream: bool = False
 
 
@@ -48,8 +49,7 @@ async def main(port: int, backend_port: int, chat_port: int) -> None:
     encode = msgspec.json.Encoder().encode
     json_type = (("content-type", "application/json"),)
 
-    async def chain(request: Request) -> Response | StreamResponse:
-        asked = decode(await request.read())
+    async def chain(asked: _Chat) -> Response | StreamResponse:
         question = asked.messages[-1].content
         vectors = await backend.post_json("/embed", {"inputs": [question]}, type=list[Raw])
         found = await backend.post_json(
@@ -60,18 +60,19 @@ async def main(port: int, backend_port: int, chat_port: int) -> None:
         best = texts[max(ranks, key=lambda rank: rank.score).index]
         prompt = {"model": "m", "messages": [{"role": "user", "content": f"{best}\n\n{question}"}]}
         body = encode(prompt | {"stream": asked.stream})
-        if not asked.stream:
-            reply = await chat.request("POST", "/v1/chat/completions", body, headers=json_type)
-            return Response(body=reply.body)
-        stream = await chat.stream("POST", "/v1/chat/completions", body, headers=json_type)
-        return StreamResponse(body=stream.body)
+        return await ask(body, stream=asked.stream)
 
-    async def relay(request: Request) -> StreamResponse:
-        stream = await chat.stream("POST", "/v1/chat/completions", await request.read(), headers=json_type)
-        return StreamResponse(body=stream.body)
+    async def ask(body: bytes, *, stream: bool) -> Response | StreamResponse:
+        if stream:
+            arriving = await chat.stream("POST", "/v1/chat/completions", body, headers=json_type)
+            return StreamResponse(body=arriving.body)
+        reply = await chat.request("POST", "/v1/chat/completions", body, headers=json_type)
+        return Response(status=reply.status, body=reply.body)
 
     async def handle(request: Request) -> Response | StreamResponse:
-        return await (relay(request) if request.path == "/v1/chat/completions" else chain(request))
+        body = await request.read()
+        asked = decode(body)
+        return await (chain(asked) if asked.model == "chain" else ask(body, stream=asked.stream))
 
     await Server(handle).listen("127.0.0.1", port)
     await asyncio.Event().wait()
