@@ -14,6 +14,8 @@ from report import Bar, Section
 from runner import TESTED_CPU, Options, free_port, running
 
 HOPS = ("/embed", "/v1/retrieval", "/rerank", "/v1/chat/completions")
+SEEN_BAR = "client gone: a backend sees it, worst"
+SLOT_BAR = "client gone: a local model's slot is free, worst"
 TIMES = 20
 WATCHDOG_S = 10.0
 
@@ -165,6 +167,7 @@ def measure(options: Options) -> Section:
         f"From the client's close until the backend at that hop sees its connection end; {TIMES} times each. Local model: how "
         "much later than on an idle server the next answer comes, with one slot.",
         ["", "median ms", "worst ms"],
+        bars=[Bar(SEEN_BAR, 100, "ms"), Bar(SLOT_BAR, 300, "ms")],
     )
     asyncio.run(_measure(section))
     return section
@@ -182,10 +185,10 @@ async def _measure(section: Section) -> None:
                     [name, statistics.median(times), max(times)] for name, times in found.items()
                 ]
                 worst = max(max(times) for times in found.values())
-                section.bars.append(Bar("client gone: a backend sees it, worst", worst, 100, "ms"))
+                section.measured(SEEN_BAR, worst)
     port = free_port()
     with running("cancel-local", weft_app.command("local.yaml", port), port=port, cpu="0,1") as process:
         if process is not None:
             extra = await slot(port)
             section.rows.append(["a local model's slot", "", extra])
-            section.bars.append(Bar("client gone: a local model's slot is free, worst", extra, 300, "ms"))
+            section.measured(SLOT_BAR, extra)

@@ -12,6 +12,7 @@ import weft_app
 from report import Bar, Section
 from runner import Options, backend, free_port, load, pinned, process_tree, pss_mb, running
 
+MEMORY_BAR = "memory of one worker without models"
 TIMES = 9
 """Starts of an interpreter for each figure; the median of few is good enough for milliseconds."""
 
@@ -49,13 +50,15 @@ def measure(options: Options) -> Section:
         "One worker that serves a megaservice without local models, after some thousand requests. Start times: median of "
         f"{TIMES}, files in the page cache.",
         ["", "measured"],
+        bars=[Bar("import weft", 0.15, "s"), Bar("weft --help", 0.25, "s"), Bar(MEMORY_BAR, 60, "MB")],
     )
     for function in (import_s, help_s):
         function()  # compiles to bytecode
     imported = statistics.median(import_s() for _ in range(TIMES))
     helped = statistics.median(help_s() for _ in range(TIMES))
     section.rows = [["import weft", f"{imported:.3f} s"], ["weft --help", f"{helped:.3f} s"]]
-    section.bars = [Bar("import weft", imported, 0.15, "s"), Bar("weft --help", helped, 0.25, "s")]
+    section.measured("import weft", imported)
+    section.measured("weft --help", helped)
     with backend() as port:
         variant = weft_app.relay("footprint", free_port(), port)
         with running("footprint", variant.command, port=variant.port, cpu="0") as process:
@@ -66,5 +69,5 @@ def measure(options: Options) -> Section:
                     ["resident memory of the worker", f"{resident:.1f} MB"],
                     ["all processes, PSS", f"{shared:.1f} MB"],
                 ]
-                section.bars.append(Bar("memory of one worker without models", resident, 60, "MB"))
+                section.measured(MEMORY_BAR, resident)
     return section

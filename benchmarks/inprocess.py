@@ -20,6 +20,11 @@ from report import Bar, Section
 from runner import HERE, TESTED_CPU, Options, pinned
 
 CHAIN, FAN_OUT = 20, 18
+CHAIN_NAME, FAN_OUT_NAME = f"chain of {CHAIN}", f"fan-out of {FAN_OUT}"
+BARS = {
+    CHAIN_NAME: Bar(f"in process, {CHAIN_NAME}, to awaiting by hand", 2.5),
+    FAN_OUT_NAME: Bar(f"in process, {FAN_OUT_NAME}, to awaiting by hand", 3),
+}
 BATCH_S = 0.1
 """One turn of one variant within a round: long against the clock, short against what else the machine does."""
 
@@ -54,16 +59,16 @@ def measure(options: Options) -> Section:
         "the same awaited by hand under one `asyncio.timeout` (fan-out: `asyncio.gather`). CPU time of one run; deadline and "
         "journal on.",
         ["", "by hand, µs", "Weft, µs", "ratio", "Weft with metrics, µs"],
+        bars=list(BARS.values()),
     )
     command = pinned(TESTED_CPU, [sys.executable, str(HERE / "inprocess.py"), str(options.rounds * 3)])
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if result.returncode:
         print(f"  in-process graphs failed: {result.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return section
-    for name, limit in ((f"chain of {CHAIN}", 2.5), (f"fan-out of {FAN_OUT}", 3)):
-        found = json.loads(result.stdout)[name]
+    for name, found in json.loads(result.stdout).items():
         section.rows.append([name, found["hand"], found["weft"], found["ratio"], found["metrics"]])
-        section.bars.append(Bar(f"in process, {name}, to awaiting by hand", found["ratio"], limit))
+        section.measured(BARS[name].what, found["ratio"])
     return section
 
 
@@ -76,7 +81,7 @@ async def main(rounds: int) -> dict[str, dict[str, float]]:
         "weft": runners(spec(), metrics=False),
         "metrics": runners(spec(), metrics=True),
     }
-    names = {f"chain of {CHAIN}": "chain", f"fan-out of {FAN_OUT}": "fan-out"}
+    names = {CHAIN_NAME: "chain", FAN_OUT_NAME: "fan-out"}
     for name, graph in names.items():
         answers = [await graphs[graph]() for graphs in kinds.values()]
         if any(answer != answers[0] for answer in answers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 BEGIN, END = "<!-- results: written by benchmarks/run -->", "<!-- end of results -->"
@@ -13,24 +13,31 @@ BEGIN, END = "<!-- results: written by benchmarks/run -->", "<!-- end of results
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure that has a limit.
+    """A figure that has a limit. Modules declare theirs at once, so that none is silently left out.
 
     Attributes:
         what: In words.
-        value: As measured.
         limit: At most this.
         unit: ``x`` for a ratio.
+        value: As measured; None: it could not be, which is no better than missing it.
     """
 
     what: str
-    value: float
     limit: float
     unit: str = "x"
+    value: float | None = None
+
+    def row(self) -> list[str]:
+        """As it stands in the table."""
+        limit = f"{self.limit:g} {self.unit}"
+        if self.value is None:
+            return [self.what, "-", limit, "**not measured**"]
+        return [self.what, f"{self.value:.3g} {self.unit}", limit, "met" if self.is_met else "**missed**"]
 
     @property
     def is_met(self) -> bool:
         """Whether the value is within the limit."""
-        return self.value <= self.limit
+        return self.value is not None and self.value <= self.limit
 
 
 @dataclass
@@ -42,6 +49,10 @@ class Section:
     columns: Sequence[str]
     rows: list[Sequence[object]] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
+
+    def measured(self, what: str, value: float | None) -> None:
+        """Give a bar that was declared its value."""
+        self.bars = [replace(bar, value=value) if bar.what == what else bar for bar in self.bars]
 
     def markdown(self) -> str:
         """The section of the README."""
@@ -84,18 +95,7 @@ def _lines(path: str) -> list[str]:
 def render(sections: Sequence[Section], *, rounds: int, seconds: float, date: str) -> str:
     """All results in Markdown."""
     bars = [bar for section in sections for bar in section.bars]
-    summary = _table(
-        ["what", "measured", "at most", ""],
-        [
-            [
-                bar.what,
-                f"{bar.value:.3g} {bar.unit}",
-                f"{bar.limit:g} {bar.unit}",
-                "met" if bar.is_met else "**missed**",
-            ]
-            for bar in bars
-        ],
-    )
+    summary = _table(["what", "measured", "at most", ""], [bar.row() for bar in bars])
     head = f"Measured {date} on {machine()}; medians of {rounds} rounds of {seconds:g} s."
     return "\n\n".join([head, summary, *(section.markdown() for section in sections)])
 

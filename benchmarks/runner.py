@@ -110,6 +110,10 @@ def running(
     name: str, command: Sequence[str], *, port: int, cpu: str, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes] | None]:
     """A program while the block runs; None if it does not listen in time (its log says why). Ends its whole group."""
+    if shutil.which(command[0]) is None:
+        print(f"  {name} did not start: there is no {command[0]}", file=sys.stderr)
+        yield None
+        return
     RESULTS.mkdir(exist_ok=True)
     log = RESULTS / f"{name.replace(' ', '-').replace('/', '-')}.log"
     with log.open("wb") as output:

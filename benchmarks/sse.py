@@ -15,6 +15,9 @@ NGINX, WEFT, RAW, FLOOR = "nginx", "Weft, from a spec", "Weft's server and clien
 STREAMS, PACE_US, EVENTS = 16, 5000, 128
 MANY = 256
 
+CPU_BAR, READS_BAR = "stream relay, CPU an event to nginx", "stream relay, events a client read"
+LOST_BAR = f"tokens lost in {MANY} streams at once"
+
 WINDOW_S = 2.0
 """Three streams of 128 events at 5 ms, one after another, on each connection."""
 
@@ -48,6 +51,7 @@ def measure(options: Options) -> Section:
             "delay p99 µs",
             f"tokens lost of {MANY} streams",
         ],
+        bars=[Bar(CPU_BAR, 1.3), Bar(READS_BAR, 1.05, "events"), Bar(LOST_BAR, 0, "tokens")],
     )
     paced = Options(rounds=max(2, min(3, options.rounds)), seconds=WINDOW_S)
     with backend(pace_us=PACE_US, events=EVENTS) as chat:
@@ -56,14 +60,14 @@ def measure(options: Options) -> Section:
         lost = _lost(offered)
     if (NGINX, STREAMS) not in found:
         section.note += " nginx is not installed (Debian: nginx-light): no ratios."
-    base = found[NGINX, STREAMS].cpu_us if (NGINX, STREAMS) in found else float("nan")
+    base = found[NGINX, STREAMS].cpu_us if (NGINX, STREAMS) in found else None
     for variant in offered:
         if summary := found.get((variant.name, STREAMS)):
             section.rows.append(
                 [
                     variant.name,
                     summary.cpu_us,
-                    summary.cpu_us / base,
+                    summary.cpu_us / base if base else "-",
                     summary.events_a_read,
                     summary.event50,
                     summary.event99,
@@ -72,11 +76,9 @@ def measure(options: Options) -> Section:
             )
     if (WEFT, STREAMS) in found:
         weft = found[WEFT, STREAMS]
-        section.bars = [
-            Bar("stream relay, CPU an event to nginx", weft.cpu_us / base, 1.3),
-            Bar("stream relay, events a client read", weft.events_a_read, 1.05, "events"),
-            Bar(f"tokens lost in {MANY} streams at once", float(lost.get(WEFT, MANY * EVENTS)), 0, "tokens"),
-        ]
+        section.measured(CPU_BAR, weft.cpu_us / base if base else None)
+        section.measured(READS_BAR, weft.events_a_read)
+        section.measured(LOST_BAR, lost.get(WEFT))
     return section
 
 
