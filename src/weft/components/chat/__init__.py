@@ -1,0 +1,1 @@
+"""Components of the chat family: one file for each engine or protocol."""

@@ -1,0 +1,1 @@
+"""Components of the embedding family: one file for each engine or protocol."""
