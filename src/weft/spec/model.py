@@ -373,17 +373,11 @@ class ParameterSpec:
     marks: Marks = _marks()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MegaserviceSpec:
     """One document of kind Megaservice: a graph of nodes that fulfils a contract itself."""
 
     name: str = field(metadata=key(keys.NAME, "Its model name, and its route /v1/NAME."))
-    nodes: dict[str, NodeSpec] = field(
-        metadata=key(
-            keys.Table(keys.NAME, keys.Block(NodeSpec, "a node"), "a mapping of names to nodes"),
-            "The steps, by name. Their order means nothing.",
-        )
-    )
     version: str = field(default="0.0.0", metadata=key(keys.Version(), 'Its version, in quotes: "1.0.0".'))
     description: str = field(
         default="", metadata=key(keys.ANY_TEXT, "One sentence for people who choose it.")
@@ -400,6 +394,12 @@ class MegaserviceSpec:
             ),
             "What a caller may set beyond the contract: read as request.NAME, in OpenAPI, checked.",
         ),
+    )
+    nodes: dict[str, NodeSpec] = field(
+        metadata=key(
+            keys.Table(keys.NAME, keys.Block(NodeSpec, "a node"), "a mapping of names to nodes"),
+            "The steps, by name. Their order means nothing.",
+        )
     )
     flow: Flow | None = field(
         default=None,
