@@ -11,7 +11,7 @@ import msgspec
 from weft.context import Context, current
 from weft.errors import ServiceError
 from weft.observe.journal import FIRST
-from weft.plan import PENDING
+from weft.plan import PENDING, SKIPPED
 from weft.run.group import start_task, stop_tasks
 from weft.run.limit import running_task
 from weft.run.state import Run

@@ -17,7 +17,7 @@ import msgspec
 from weft.contracts.chat import ChatChunk, ChatDescription, ChatRequest, ChatResponse, collect
 from weft.errors import ContextWindowError, InvalidRequestError, MissingExtraError, ModelError, ServiceError
 from weft.host import Host, Lane
-from weft.types import Empty, Usage
+from weft.types import Empty, Message, Usage
 
 _END = object()
 
@@ -90,10 +90,7 @@ class LlamaCpp:
         if self._engine is None:
             return False
         if not self._is_warm:
-            request = ChatRequest([], max_tokens=1)
-            async for _ in self._tokens(
-                {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}, request
-            ):
+            async for _ in self.stream(ChatRequest([Message("user", "Hi")], max_tokens=1)):
                 pass
             self._is_warm = True
         return True
@@ -121,10 +118,8 @@ class LlamaCpp:
                     continue
                 for choice in chunk.choices:
                     choice.index = index
-                last = chunk = ChatChunk(
-                    last.id if last else chunk.id, self._model, chunk.choices, chunk.created
-                )
-                yield chunk
+                last = ChatChunk(last.id if last else chunk.id, self._model, chunk.choices, chunk.created)
+                yield last
         if last is not None:
             yield ChatChunk(last.id, self._model, [], last.created, total)
 

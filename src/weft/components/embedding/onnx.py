@@ -70,7 +70,8 @@ class OnnxEmbedder:
                 "onnx-embedder", package=error.name or "onnxruntime", extra="local"
             ) from error
         files = await host.models.files(self._model, kind="onnx-embedder")
-        self._lane = host.lane(threads=1, queue=64)
+        # Each request tokenises there; the queue of texts is what bounds them.
+        self._lane = host.lane(threads=1, queue=self._queue)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads or host.cpu_count
         options.log_severity_level = 3

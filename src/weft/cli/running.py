@@ -1,0 +1,177 @@
+"""What ``weft up`` and ``weft serve`` start, in this process or, as plain data, in others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from weft.cli.models import store
+from weft.cli.settings import Settings, from_environment
+from weft.gateway import build
+from weft.models import Progress
+from weft.plan import Plans, check
+from weft.registry.components import Components
+from weft.serve.access import Access
+from weft.serve.application import Application
+from weft.serve.hosts import HostSettings
+from weft.serve.log import Log
+from weft.serve.worker import Worker
+from weft.spec.load import load
+from weft.spec.model import SecretRef, Spec
+
+
+class Running(Struct):
+    """One installation as plain data: it is sent to each of its processes.
+
+    Attributes:
+        files: Spec and placement files.
+        split, workers: As on the command line.
+        host: What components may use.
+        secrets: Those that the spec names, by name.
+        token: Access token of the gateway; None asks for none.
+        hosts: Names under which the gateway may be reached.
+        service: The service that a process runs; empty is the gateway.
+    """
+
+    files: list[str]
+    split: bool
+    workers: int
+    host: HostSettings
+    secrets: dict[str, str]
+    token: str | None = None
+    hosts: list[str] = []
+    service: str = ""
+
+    def spec(self) -> Spec:
+        """The spec."""
+        return load(*self.files)
+
+    def load(self) -> Plans:
+        """Read and check everything.
+
+        Raises:
+            SpecError: Something is wrong.
+        """
+        return self._check(self.spec())
+
+    def _check(self, spec: Spec) -> Plans:
+        return check(spec, Components(), split=self.split, workers=self.workers)
+
+    def find_secrets(self, plans: Plans, settings: Settings) -> dict[str, str]:
+        """The secrets that the configs name; what is not set is said when the service starts."""
+        names = {name for placed in plans.placed.values() for name in _secret_names(placed.config)}
+        return {name: value for name in sorted(names) if (value := settings.secret(name)) is not None}
+
+    def fetch_models(self, plans: Plans, on_progress: Callable[[Progress], None]) -> None:
+        """Have the models of local services in the cache before anything starts.
+
+        Raises:
+            DiskSpaceError: They do not fit; nothing was downloaded.
+            ModelError: One cannot be had.
+        """
+        wanted = []
+        for placed in plans.placed.values():
+            kind = {"llama-cpp": "gguf", "onnx-embedder": "onnx-embedder"}.get(placed.component)
+            if kind is not None and placed.at.kind in ("local", "process"):
+                default = {"gguf": "smollm2-135m-instruct"}.get(kind, "all-minilm-l6-v2")
+                wanted.append((str(placed.config.get("model", default)), kind))
+
+        async def fetch() -> None:
+            async with store(from_environment(), on_progress=on_progress) as models:
+                models.ensure_space([name for name, _ in wanted])
+                for name, kind in wanted:
+                    await models.resolve(name, kind=kind)
+
+        if wanted:
+            asyncio.run(fetch())
+
+    def assembly(self, plans: Plans, spec: Spec, worker: Worker | None = None) -> build.Assembly:
+        """What one process needs."""
+        Path(self.host.data_dir).mkdir(parents=True, exist_ok=True)
+        return build.Assembly(
+            spec,
+            plans,
+            Components(),
+            settings=self.host,
+            secret=self.secrets.get,
+            log=worker.log if worker else Log(name="weft"),
+            endpoints=worker.endpoints if worker else None,
+            signing_key=worker.signing_key if worker else b"",
+        )
+
+    def gateway(self, plans: Plans, access: Access) -> Application:
+        """The gateway of an installation that is one process."""
+        return build.gateway(self.assembly(plans, self.spec()), access)
+
+
+def _secret_names(value: Any) -> list[str]:
+    if isinstance(value, SecretRef):
+        return [value.name]
+    if isinstance(value, dict):
+        return [name for item in value.values() for name in _secret_names(item)]
+    if isinstance(value, list | tuple):
+        return [name for item in value for name in _secret_names(item)]
+    return []
+
+
+def host_settings(settings: Settings, data: Path, *, offline: bool = False) -> HostSettings:
+    """The settings that components may know of."""
+    return HostSettings(
+        cache_dir=str(settings.cache_dir),
+        data_dir=str(data),
+        proxies=dict(settings.proxies),
+        no_proxy=list(settings.no_proxy),
+        ca_file=settings.ca_file,
+        hub_url=settings.hub_url,
+        hub_token=settings.hub_token,
+        pip=dict(settings.pip),
+        offline=offline,
+    )
+
+
+async def make(arguments: Any, worker: Worker) -> Application:
+    """The application of one process of the supervisor's: the gateway, or one service."""
+    running = msgspec.convert(arguments, Running)
+    spec = running.spec()
+    plans = running._check(spec)  # noqa: SLF001 - one module, two processes
+    assembly = running.assembly(plans, spec, worker)
+    if not running.service:
+        access = Access(running.token, hosts=running.hosts)
+        return build.gateway(assembly, access, process=worker.name, peers=worker.peers)
+    return build.service(assembly, running.service, Access(hosts=["*"]))
+
+
+def run_processes(
+    running: Running, plans: Plans, host: str, port: int, on_ready: Callable[[], object]
+) -> int:
+    """Run an installation of several processes until it is told to stop; returns the exit status."""
+    from weft.serve.supervisor import ProcessSpec, SupervisorOptions, run_supervised
+
+    factory = f"{__name__}:make"
+    own = [placed for placed in plans.placed.values() if placed.at.kind == "process"]
+    names = {placed.key for placed in own}
+    specs = []
+    for placed in own:
+        arguments = msgspec.to_builtins(msgspec.structs.replace(running, service=placed.key))
+        needs = tuple(key for key in placed.uses.values() if key in names)
+        specs.append(
+            ProcessSpec(
+                name=placed.key, factory=factory, arguments=arguments, replicas=placed.replicas, needs=needs
+            )
+        )
+    specs.append(
+        ProcessSpec(
+            name="gateway",
+            factory=factory,
+            arguments=msgspec.to_builtins(running),
+            replicas=running.workers,
+            needs=tuple(names),
+            public=True,
+        )
+    )
+    return run_supervised(specs, host=host, port=port, options=SupervisorOptions(on_ready=on_ready))

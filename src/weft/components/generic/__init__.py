@@ -1,0 +1,1 @@
+"""Components of the generic family: one file for each engine or protocol."""

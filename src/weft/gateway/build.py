@@ -1,0 +1,214 @@
+"""From a spec to the application of one process: the whole gateway, or one service behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from weft.errors import RequestError, UsageError
+from weft.gateway.app import Gateway
+from weft.gateway.live import LiveServices
+from weft.gateway.pages import add_pages
+from weft.gateway.targets import Target
+from weft.megaservice import Services
+from weft.models import Progress
+from weft.observe.journal import Journal
+from weft.observe.metrics import Metrics
+from weft.plan import Plan, Plans, build_id
+from weft.registry.components import Components
+from weft.registry.services import ServiceRegistry
+from weft.run import Runner
+from weft.serve.access import Access
+from weft.serve.application import Application
+from weft.serve.health import health_routes
+from weft.serve.hosts import Hosts, HostSettings
+from weft.serve.log import Log
+from weft.serve.openapi import documentation_routes
+from weft.serve.operations import operation_routes
+from weft.serve.scrape import metrics_route, process_metrics
+from weft.spec.model import Spec
+from weft.transport.base import Transport
+from weft.transport.signing import ContextSigner
+
+REGISTRY_FILE: Final = "registry.json"
+"""In the data folder."""
+
+
+class Assembly:
+    """What one process needs, put together once.
+
+    Args:
+        spec, plans, components: What runs.
+        settings: What components may use.
+        secret: Gives a secret by name.
+        log: Of the process.
+        on_progress: Told how far fetching a model is.
+        endpoints: Service to the addresses at which the supervisor runs it.
+        signing_key: With which processes of this installation sign identities.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        plans: Plans,
+        components: Components,
+        *,
+        settings: HostSettings,
+        secret: Callable[[str], str | None],
+        log: Log,
+        on_progress: Callable[[Progress], None] | None = None,
+        endpoints: Mapping[str, Sequence[str]] | None = None,
+        signing_key: bytes = b"",
+    ) -> None:
+        self.spec, self.plans, self.components = spec, plans, components
+        self.metrics, self.journal, self.log = Metrics(), Journal(), log
+        process_metrics(self.metrics)
+        self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=on_progress)
+        self.signer = ContextSigner(signing_key) if signing_key else None
+        self.registry = ServiceRegistry(Path(settings.data_dir) / REGISTRY_FILE)
+        self._secret, self._endpoints = secret, endpoints
+
+    def services(self, only: str | None = None) -> Services:
+        """The services of this process."""
+        for placed in self.plans.placed.values():
+            if placed.at.kind == "url":
+                self.hosts.egress.name(placed.at.target)
+        return Services(
+            self.plans,
+            self.components,
+            host=self.hosts.host,
+            journal=self.journal,
+            metrics=self.metrics,
+            secret=self._secret,
+            client=self.hosts.egress.named,
+            endpoints=self._endpoints,
+            registered={service.name: service.url for service in self.registry.list()},
+            signer=self.signer,
+            only=only,
+        )
+
+    def application(self, name: str, version: str, access: Access, build: str) -> Application:
+        """An application with health, metrics and documentation, that starts and stops with its services."""
+        app = Application(
+            name=name,
+            version=version,
+            access=access,
+            journal=self.journal,
+            metrics=self.metrics,
+            build_id=build,
+            verifier=self.signer,
+            log=self.log,
+        )
+        app.on_stop.append(self.hosts.aclose)
+        return app
+
+    def build_id(self, plan: Plan) -> str:
+        """See :func:`weft.plan.build_id`."""
+        versions = {placed.component: placed.version for placed in self.plans.placed.values()}
+        models = {
+            str(placed.config["model"]): digest
+            for placed in self.plans.placed.values()
+            if "model" in placed.config and (digest := self._digest(str(placed.config["model"]))) is not None
+        }
+        return build_id(self.spec, plan, versions, models)
+
+    def _digest(self, model: str) -> str | None:
+        return next((status.digest for status in self.hosts.models.list() if status.name == model), None)
+
+
+def gateway(
+    assembly: Assembly, access: Access, *, process: str = "", peers: Mapping[str, str] | None = None
+) -> Application:
+    """The application that users talk to."""
+    plans = assembly.plans
+    if not plans:
+        raise UsageError(
+            "this spec has no megaservice", hint="add a document of kind: Megaservice, or use: weft serve"
+        )
+    first = next(iter(plans.values()))
+    app = assembly.application(first.name, first.version, access, assembly.build_id(first))
+    services = assembly.services()
+    health_routes(app)
+
+    async def start() -> None:
+        await services.start()
+        for key, transport in services.transports.items():
+            app.ready_checks[key] = transport.ready
+        targets = [_megaservice(plan, services.runners[plan.name]) for plan in plans.values()]
+        targets += [_exposed(assembly, key, services.transports[key]) for key in assembly.spec.expose]
+        Gateway(app, targets).add_routes()
+        documentation_routes(app)
+
+    app.on_start.append(start)
+    app.on_stop.append(services.aclose)
+    metrics_route(app, assembly.metrics, process=process, peers=peers, client=assembly.hosts.egress.inner)
+    live = LiveServices(
+        assembly.registry, dict(assembly.components.contracts), assembly.hosts.host("registry")
+    )
+    live.add_routes(app)
+    add_pages(app)
+    return app
+
+
+def service(assembly: Assembly, key: str, access: Access) -> Application:
+    """One service as an application of its own: a microservice."""
+    placed = assembly.plans.placed[key]
+    app = assembly.application(key, placed.version, access, "")
+    services = assembly.services(only=key)
+    health_routes(app)
+
+    async def start() -> None:
+        await services.start()
+        transport = services.transports[key]
+        for name, used in services.transports.items():
+            app.ready_checks[name] = used.ready
+        streams = transport.contract.streams
+        operation_routes(
+            app, transport.contract, transport.call, transport.stream if streams else None, service=key
+        )
+        documentation_routes(app)
+
+    app.on_start.append(start)
+    app.on_stop.append(services.aclose)
+    metrics_route(app, assembly.metrics)
+    return app
+
+
+def _megaservice(plan: Plan, runner: Runner) -> Target:
+    async def call(operation: str, request: Any) -> Any:
+        return await runner.invoke(request)
+
+    def stream(operation: str, request: Any) -> Any:
+        return runner.stream(request)
+
+    return Target(
+        plan.name,
+        plan.version,
+        plan.contract.name,
+        plan.contract.description,
+        plan.contract.operations,
+        call,
+        stream if plan.streamed is not None else None,
+        plan.consumed,
+        description=plan.description,
+    )
+
+
+def _exposed(assembly: Assembly, key: str, transport: Transport) -> Target:
+    placed = assembly.plans.placed[key]
+    try:
+        unsupported = assembly.components.get(placed.component, folder=placed.folder).unsupported
+    except RequestError:
+        unsupported = frozenset()
+    contract = transport.contract
+    return Target(
+        key,
+        "",
+        contract.name,
+        contract.description,
+        contract.operations,
+        transport.call,
+        transport.stream if contract.streams else None,
+        unsupported=unsupported,
+    )
