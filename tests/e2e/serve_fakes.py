@@ -48,7 +48,7 @@ class EchoChat:
         for number, word in enumerate(request.messages[-1].text().split()):
             if word == "fail":
                 raise RuntimeError("as asked")
-            while number and self._gate and os.path.getsize(self._gate) < number:  # noqa: ASYNC240, PTH202
+            while number and self._gate and os.path.getsize(self._gate) < number:  # noqa: PTH202
                 await asyncio.sleep(0.005)
             yield ChatChunk("1", "echo", [ChunkChoice(0, Delta(content=word + " "))])
 

@@ -20,7 +20,6 @@ COMMANDS = {
     "models": "List, fetch and remove model files.",
     "components": "List the components that are installed.",
     "registry": "List, add and remove live services.",
-    "conform": "Test a live service against its contract.",
     "doctor": "Find out what is wrong with this machine.",
     "completion": "Print a shell's completion script.",
     "version": "Print Weft's version.",

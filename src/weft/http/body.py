@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-
 BUFFER_BYTES = 65536
 """Bytes held for a slow reader before the sender is held back: a socket's usual read."""
 

@@ -83,13 +83,13 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_buffer",
+        "_closes_after",
         "_decoder",
         "_drain",
+        "_finishes_later",
         "_has_begun",
         "_head",
         "_head_bytes",
-        "_closes_after",
-        "_finishes_later",
         "_is_reading_paused",
         "_is_writing_paused",
         "_left",
@@ -433,7 +433,7 @@ class Connection(asyncio.Protocol):
         response = self.server.error_response(error, request)
         try:
             self._send(head, response)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the connection is cut, which is all that is left
             _LOG.exception("the reply to an error could not be sent")
             self.abort()
 
@@ -450,7 +450,7 @@ class Connection(asyncio.Protocol):
         server, body, status = self.server, response.body, response.status
         start = server.head(status, response.content_type)
         fields = encode_headers(response.headers) if response.headers else b""
-        if status == 204 or status == 304:
+        if status in (204, 304):
             length, body = b"", b""
         else:
             length = b"content-length: %d\r\n" % len(body)
@@ -604,8 +604,11 @@ class Connection(asyncio.Protocol):
         self._close(has_more_input=True)
 
     def _close(self, *, has_more_input: bool = False) -> None:
-        """Close when everything is sent. Input still under way is dropped first: closing on it would reset the
-        connection, and the client might never see the reply."""
+        """Close when everything is sent.
+
+        Input still under way is dropped first: closing on it would reset the connection, and the client might never see
+        the reply.
+        """
         self._phase = _CLOSING
         self._buffer = b""
         self.server.outbox.flush()

@@ -256,7 +256,7 @@ class Server:
         if self._on_error is not None:
             try:
                 return self._on_error(error, request)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged; the default reply is sent instead
                 _LOG.exception("on_error failed")
         return default_error_response(error, request)
 

@@ -102,8 +102,8 @@ class SSEReader:
         if not line:
             if self._data:
                 block = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                name = self._event.decode("utf-8", "replace") or "message"
-                events.append(Event(block, name, self._id.decode("utf-8", "replace"), self._retry))
+                kind = self._event.decode("utf-8", "replace") or "message"
+                events.append(Event(block, kind, self._id.decode("utf-8", "replace"), self._retry))
             self._data, self._size, self._event, self._retry = [], 0, b"", None
             return
         name, _, value = line.partition(b":")

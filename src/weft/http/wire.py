@@ -179,7 +179,7 @@ def parse_reply_head(head: bytes, *, max_headers: int) -> ReplyHead:
 
 
 def _read_fields(
-    parser: type[httptools.HttpRequestParser] | type[httptools.HttpResponseParser], head: bytes
+    parser: type[httptools.HttpRequestParser | httptools.HttpResponseParser], head: bytes
 ) -> _Collector:
     collected = _Collector()
     try:

@@ -19,6 +19,10 @@ MAX_QUOTES: Final = 20
 MAX_SENTENCES: Final = 200
 """Of one passage; passages of a usual size have a tenth of that."""
 
+SENTENCE_ANSWERS: Final = 0.6
+"""A sentence this near to the question is about it, also in a passage that is mostly about other things: a short note on many
+subjects is near to none of their questions as a whole."""
+
 RANK_WEIGHT: Final = 0.2
 """What the passage's own score counts: enough to decide between sentences that fit the question alike."""
 
@@ -122,7 +126,7 @@ class ExtractiveReader:
         vectors: Sequence[Sequence[float]],
         count: int,
     ) -> tuple[list[Quote], float]:
-        """The quotes, and the cosine of the passage nearest to the question."""
+        """The quotes, and the cosine of the passage (or of a very near sentence in it) to the question."""
         question = vectors[0]
         made = iter(vectors[1:])
         passages = [next(made) if d.embedding is None else floats(d.embedding) for d in documents]
@@ -137,7 +141,10 @@ class ExtractiveReader:
         best = max((document.score or 0.0 for document in documents), default=0.0)
         for candidate, words, vector in zip(candidates, found, made, strict=True):
             document = documents[candidate.passage]
-            fit = self._dense_weight * max(cosine(question, vector), 0.0)
+            near = cosine(question, vector)
+            if near >= SENTENCE_ANSWERS:
+                nearest = max(nearest, near)
+            fit = self._dense_weight * max(near, 0.0)
             fit += (1 - self._dense_weight) * overlap(asked, words, weights)
             rank = max(document.score or 0.0, 0.0) / best if best > 0 else 0.0
             score = (fit + RANK_WEIGHT * rank) / (1 + RANK_WEIGHT)
