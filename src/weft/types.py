@@ -37,7 +37,8 @@ class Document(Struct, omit_defaults=True):
         readers: Who may read it; None is everyone of the tenant.
         trusted: True only for text that the operator vouches for: it may instruct a model. Ingested text may not.
         metadata: Anything else, by name.
-        embedding: A JSON array of numbers, passed through untouched (see :func:`floats`).
+        embedding: The passage's vector: as :func:`vector` makes it, or the plain list that it is after a decoder
+            (msgspec cannot decode an optional ``Raw``); :func:`floats` reads both.
     """
 
     text: str
@@ -51,7 +52,7 @@ class Document(Struct, omit_defaults=True):
     readers: list[str] | None = None
     trusted: bool = False
     metadata: dict[str, Any] = {}
-    embedding: Raw | None = None
+    embedding: Any = None
 
     def scored(self, score: float) -> Document:
         """This document with another score."""
@@ -211,13 +212,15 @@ _decode_floats = msgspec.json.Decoder(list[float]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def floats(embedding: Raw) -> list[float]:
-    """The numbers of an encoded vector: a JSON array, or OpenAI's base64 form (little-endian float32).
+def floats(embedding: Raw | list[float] | str) -> list[float]:
+    """The numbers of a vector: a JSON array, decoded or not, or OpenAI's base64 form (little-endian float32).
 
     Raises:
         ValueError: It is neither.
     """
-    data = bytes(embedding)
+    if isinstance(embedding, list):
+        return embedding
+    data = msgspec.json.encode(embedding) if isinstance(embedding, str) else bytes(embedding)
     if data[:1] == b'"':
         numbers = array("f")
         numbers.frombytes(base64.b64decode(_decode_text(data), validate=True))

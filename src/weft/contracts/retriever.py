@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from weft.contracts.base import Contract, Operation, Route, invalid
 from weft.types import Document
@@ -34,7 +34,7 @@ class RetrieveRequest(Struct, omit_defaults=True):
     query: str
     k: int = 4
     search_type: SearchType | None = None
-    embedding: Raw | None = None
+    embedding: Any = None
     fetch_k: int = 20
     lambda_mult: float = 0.5
     score_threshold: float | None = None
@@ -61,7 +61,7 @@ class Retriever(Protocol):
 class _OpeaRequest(Struct):
     text: str | None = None
     input: str | None = None
-    embedding: Raw | None = None
+    embedding: Any = None
     search_type: SearchType = "similarity"
     k: int = 4
     fetch_k: int = 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from weft.contracts.base import Contract, Operation, Route
@@ -30,7 +30,7 @@ class SearchRequest(Struct, omit_defaults=True):
     """
 
     query: str = ""
-    embedding: Raw | None = None
+    embedding: Any = None
     mode: Literal["dense", "text", "hybrid"] = "dense"
     k: int = 4
     filter: dict[str, Any] | None = None

@@ -148,7 +148,10 @@ class Answer:
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
         """See :data:`weft.serve.routing.RouteHandler`."""
         """Decode, call, encode."""
-        if self._forms and request.headers.get("content-type", "").startswith("multipart/"):
+        # In the own form what became of each file is data, which one service hands on to another; an upload that was
+        # refused is its sender's error.
+        is_upload = self._forms and request.headers.get("content-type", "").startswith("multipart/")
+        if is_upload:
             asked: Any = await read_ingest(request)
             form: Any = self._operation.own
         elif (form := self._route.form) is not None:
@@ -156,10 +159,16 @@ class Answer:
         else:
             asked, form = self._operation.decode(_whole(request))
         is_streamed = self._stream is not None and not self._has_flag and _wants_stream(_whole(request))
-        return await self.reply(asked, form, context, is_streamed=is_streamed)
+        return await self.reply(asked, form, context, is_streamed=is_streamed, is_upload=is_upload)
 
     async def reply(
-        self, asked: Any, form: Form, context: Context, *, is_streamed: bool = False
+        self,
+        asked: Any,
+        form: Form,
+        context: Context,
+        *,
+        is_streamed: bool = False,
+        is_upload: bool = False,
     ) -> Response | StreamResponse:
         """Answer a request that has been decoded, in the form it was written in."""
         stream = self._stream
@@ -172,7 +181,7 @@ class Answer:
             response = await self._call(self._name, asked)
         else:
             response = await self._in_time(asked, context)
-        if self._forms and any(file.outcome == "refused" for file in response.files):
+        if is_upload and any(file.outcome == "refused" for file in response.files):
             return _refused(response)
         return Response(200, (), form.encode(response, asked))
 
