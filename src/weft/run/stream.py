@@ -11,7 +11,7 @@ import msgspec
 from weft.context import Context, current
 from weft.errors import ServiceError
 from weft.observe.journal import FIRST
-from weft.plan import PENDING, SKIPPED
+from weft.plan import PENDING
 from weft.run.group import start_task, stop_tasks
 from weft.run.limit import running_task
 from weft.run.state import Run
@@ -131,12 +131,7 @@ class RunStream:
             await runner.walk(flow, run, run.context)
         for slot in flow.output_collects:
             run.values[slot] = await run.collected(run.values[slot], slot)
-        output = flow.output(run.values)
-        if output is SKIPPED:
-            raise ServiceError(
-                "there is no output: the node that makes it was skipped", node=flow.output_name
-            )
-        self._output = output
+        output = self._output = flow.read_output(run.values)
         return output
 
     async def _reply(self) -> AsyncIterator[Any]:
