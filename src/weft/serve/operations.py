@@ -174,8 +174,9 @@ class Answer:
         stream = self._stream
         if stream is not None and (asked.stream if self._has_flag else is_streamed):
             chunks = stream(self._name, asked)
-            if isinstance(chunks, WireStream) and _may_relay(asked):
-                return await relay_reply(chunks, log=self._app.log, context=context)
+            if isinstance(chunks, WireStream):
+                drops_usage = isinstance(asked, ChatRequest) and not wants_usage(asked)
+                return await relay_reply(chunks, log=self._app.log, context=context, drops_usage=drops_usage)
             return self._streamed(chunks, asked, context)
         if context.deadline is None:
             response = await self._call(self._name, asked)
@@ -216,11 +217,6 @@ def wants_usage(asked: Any) -> bool:
         and asked.stream_options is not None
         and asked.stream_options.include_usage
     )
-
-
-def _may_relay(asked: Any) -> bool:
-    """Whether a backend's bytes are what the caller asked for: backends are always asked for their usage."""
-    return not isinstance(asked, ChatRequest) or wants_usage(asked)
 
 
 def _refused(response: IngestResponse) -> Response:

@@ -68,8 +68,17 @@ def stream_reply(
     return StreamResponse(body, 200, _HEADERS, "text/event-stream", ending.inspect, ending.finish)
 
 
-async def relay_reply(stream: WireStream, *, log: Log, context: Context) -> StreamResponse:
+async def relay_reply(
+    stream: WireStream, *, log: Log, context: Context, drops_usage: bool = False
+) -> StreamResponse:
     """A backend's own events, untouched: its bytes go from connection to connection.
+
+    Args:
+        stream: Not begun.
+        log: For unexpected errors.
+        context: The request.
+        drops_usage: The caller did not ask for the chunk with the usage, which backends are always asked for: it is
+            left out, and everything else is passed on as it came.
 
     Raises: what was wrong with the backend's reply before its body.
     """
@@ -82,7 +91,8 @@ async def relay_reply(stream: WireStream, *, log: Log, context: Context) -> Stre
 
     def inspect(block: bytes) -> None:
         ending.has_begun = True
-        stream.inspect(block)
+        if not drops_usage:
+            stream.inspect(block)
 
     def finish(error: Exception | None) -> bytes | None:
         failure = stream.finish(error)
@@ -90,7 +100,53 @@ async def relay_reply(stream: WireStream, *, log: Log, context: Context) -> Stre
         tail = ending.finish(failure)
         return b"\n\n" + tail if failure is not None and tail is not None else tail
 
-    return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", inspect, finish)
+    body = without_usage(stream) if drops_usage else stream.body
+    return StreamResponse(body, 200, _HEADERS, "text/event-stream", inspect, finish)
+
+
+async def without_usage(stream: WireStream) -> AsyncIterator[bytes]:
+    """The stream's bytes without the events that have a usage and no choices. Closing it closes the stream."""
+    held = b""
+    try:
+        async for block in stream.body:
+            stream.inspect(block)
+            if not held and block[-2:] == b"\n\n" and _USAGE not in block and b"\r" not in block:
+                yield block  # whole events, none of them in question: nearly every block
+                continue
+            held += block.replace(b"\r\n", b"\n")
+            end = held.rfind(b"\n\n") + 2
+            if end > 1:
+                whole, held = held[:end], held[end:]
+                kept = b"".join(
+                    event + b"\n\n" for event in whole[:-2].split(b"\n\n") if not _is_usage_only(event)
+                )
+                if kept:
+                    yield kept
+    finally:
+        await stream.aclose()
+    if held:
+        yield held
+
+
+_USAGE: Final = b'"usage"'
+
+
+class _Counted(msgspec.Struct):
+    choices: list[msgspec.Raw] = []
+    usage: msgspec.Raw | None = None
+
+
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+
+
+def _is_usage_only(event: bytes) -> bool:
+    if _USAGE not in event or not event.startswith(b"data:"):
+        return False
+    try:
+        found = _decode_counted(event[5:])
+    except msgspec.DecodeError:
+        return False  # an error event, or not a chunk: passed on as it is
+    return found.usage is not None and not found.choices
 
 
 async def events(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:

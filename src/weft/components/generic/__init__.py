@@ -1,1 +1,0 @@
-"""Components of the generic family: one file for each engine or protocol."""
