@@ -30,7 +30,13 @@ def is_cancelled(error: BaseException) -> bool:
 
 
 def as_failure(
-    error: BaseException, *, node: str, service: str, component: str, endpoint: str | None, elapsed_s: float
+    error: BaseException,
+    *,
+    node: str | None,
+    service: str,
+    component: str,
+    endpoint: str | None,
+    elapsed_s: float,
 ) -> RequestError:
     """The error as the caller sees it.
 
@@ -43,7 +49,7 @@ def as_failure(
         )
     if isinstance(error, RequestError):
         return error
-    _LOG.error("node '%s' failed in component '%s'", node, component, exc_info=error)
+    _LOG.error("service '%s' failed in component '%s'", service, component, exc_info=error)
     failure = ServiceError(
         f"the component failed with {type(error).__name__}",
         node=node,

@@ -297,7 +297,7 @@ class Step:
         except BaseException as error:
             failure = self.ended_with(run, error, (step, *where, started_ns), target)
             if breaker is not None and admitted:
-                _settle(breaker, failure)
+                settle(breaker, failure)
             if failure is error:
                 raise
             raise failure from failure.__cause__
@@ -494,7 +494,7 @@ class Step:
             where = step, parent, name, aim.service, attempt, 0, started_ns
             failure = self.ended_with(run, error, where, aim)
             if breaker is not None and admitted:
-                _settle(breaker, failure)
+                settle(breaker, failure)
             if failure is error:
                 raise
             raise failure from failure.__cause__
@@ -534,7 +534,7 @@ class Step:
         if error is not None:
             failure = self.ended_with(run, error, where)
             if breaker is not None:
-                _settle(breaker, failure)
+                settle(breaker, failure)
             return failure
         if breaker is not None:
             breaker.succeeded()
@@ -555,7 +555,7 @@ class Direct(Stream[Any]):
         self.step, self.run, self.request, self.taps = step, run, request, taps
 
 
-def _settle(breaker: Breaker, failure: BaseException) -> None:
+def settle(breaker: Breaker, failure: BaseException) -> None:
     """Tell a breaker how a request that it had admitted ended."""
     if isinstance(failure, RequestError):
         breaker.failed(failure)

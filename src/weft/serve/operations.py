@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from weft.context import Context
+from weft.context import Context, scope
 from weft.contracts import Contract, Form, Operation, Route
 from weft.contracts.chat import ChatChunk, ChatRequest
 from weft.contracts.dataprep import IngestRequest, IngestResponse
@@ -38,6 +39,23 @@ DEADLINE_GRACE_S: Final = 0.02
 """What runs inside knows more about where the time went: its own deadline is given the first word."""
 
 
+CONTRACT_PATH: Final = "/v1/contract"
+"""Where a service says which contract it fulfils."""
+
+
+class StatedContract(msgspec.Struct):
+    """Which contract a service fulfils.
+
+    Attributes:
+        digest: Equal digests: the two sides fit.
+        required: The required fields of each operation's request and reply, ``name: type``.
+    """
+
+    contract: str
+    digest: str
+    required: dict[str, list[str]]
+
+
 class _StreamFlag(msgspec.Struct):
     stream: bool = False
 
@@ -56,7 +74,7 @@ def operation_routes(
     path: str | None = None,
     prefix: str = "",
 ) -> None:
-    """Route every operation of ``contract`` to ``call`` and ``stream``.
+    """Route every operation of ``contract`` to ``call`` and ``stream``, and ``/v1/contract`` to what it promises.
 
     Args:
         app: Where the routes go.
@@ -68,6 +86,9 @@ def operation_routes(
         path: Where the primary operation answers as well (``/v1/chatqna``).
         prefix: Put before every path (several services of one contract on one private address).
     """
+    call = scoped(contract, call)
+    if not prefix and CONTRACT_PATH not in app.router.exact:
+        contract_route(app, contract)
     for operation in contract.operations.values():
         routes = operation.routes
         if operation is contract.primary:
@@ -88,6 +109,44 @@ def operation_routes(
                 opea=route.opea,
             )
             add_route(app, operation, route, answer, doc, prefix=prefix)
+
+
+def scoped(contract: Contract, call: Call) -> Call:
+    """``call`` on behalf of the request's caller: what a body claims of tenant and readers is overwritten.
+
+    For a contract that keeps data; any other is called as it is.
+    """
+    if contract.scope is None:
+        return call
+    target = contract.scope(_Callable(call), scope)
+
+    async def for_caller(operation: str, request: Any) -> Any:
+        return await getattr(target, operation)(request)
+
+    return for_caller
+
+
+class _Callable:
+    """An implementation whose methods are one callable."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __getattr__(self, operation: str) -> Any:
+        return partial(self._call, operation)
+
+
+def contract_route(app: Application, contract: Contract) -> None:
+    """Route ``/v1/contract``: what a registry compares before it takes the service in."""
+    stated = msgspec.json.encode(StatedContract(contract.name, contract.digest(), contract.required()))
+
+    async def state(request: Request, context: Context) -> Response:
+        return Response(200, (), stated)
+
+    doc = RouteDoc(
+        summary="The contract that this service fulfils.", response=StatedContract, tags=("about",)
+    )
+    app.route("GET", CONTRACT_PATH, state, doc=doc)
 
 
 def add_route(
@@ -146,7 +205,6 @@ class Answer:
         self._forms = operation.request is IngestRequest
 
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
-        """See :data:`weft.serve.routing.RouteHandler`."""
         """Decode, call, encode."""
         # In the own form what became of each file is data, which one service hands on to another; an upload that was
         # refused is its sender's error.

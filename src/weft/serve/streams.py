@@ -32,6 +32,17 @@ _HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 """Nothing in between may hold events back."""
 
 
+_USAGE: Final = b'"usage"'
+
+
+class _Counted(msgspec.Struct):
+    choices: list[msgspec.Raw] = []
+    usage: Any = None
+
+
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+
+
 class Ending:
     """How a stream ends; its :meth:`finish` is the reply's.
 
@@ -126,17 +137,6 @@ async def without_usage(stream: WireStream) -> AsyncIterator[bytes]:
         await stream.aclose()
     if held:
         yield held
-
-
-_USAGE: Final = b'"usage"'
-
-
-class _Counted(msgspec.Struct):
-    choices: list[msgspec.Raw] = []
-    usage: msgspec.Raw | None = None
-
-
-_decode_counted = msgspec.json.Decoder(_Counted).decode
 
 
 def _is_usage_only(event: bytes) -> bool:

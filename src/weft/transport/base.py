@@ -73,6 +73,15 @@ def bound_stream(transport: Transport, operation: str) -> StreamCall:
     return partial(transport.stream, operation)
 
 
+def can_be_asked(transport: Transport, operation: str) -> bool:
+    """Whether a service has an operation of its contract: a component need not have them all.
+
+    A transport that knows says so with a method ``has(operation)``; a service elsewhere is taken to have them.
+    """
+    has: Callable[[str], bool] | None = getattr(transport, "has", None)
+    return has is None or has(operation)
+
+
 class WireStream(ABC):
     """A stream that still is the bytes that a backend sends: read as chunks, or relayed untouched, not both.
 

@@ -52,6 +52,10 @@ class LocalTransport:
             return method  # type: ignore[no-any-return]  # a component's method is what its annotations say
         return _in_one_chunk(self.bind(operation), self.contract.operations[operation].chunk)
 
+    def has(self, operation: str) -> bool:
+        """Whether the component has this operation."""
+        return callable(getattr(self.instance, operation, None))
+
     async def call(self, operation: str, request: Any) -> Any:
         """See :class:`weft.transport.base.Transport`."""
         call = self._calls.get(operation)

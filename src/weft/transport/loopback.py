@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from weft.contracts import Operation
-from weft.transport.base import Call, StreamCall, Transport, bound, bound_stream
+from weft.transport.base import Call, StreamCall, Transport, bound, bound_stream, can_be_asked
 from weft.transport.requests import streamed, whole
 
 _encode = msgspec.json.Encoder().encode
@@ -42,6 +42,10 @@ class LoopbackTransport:
     def bind_stream(self, operation: str) -> StreamCall:
         """See :class:`weft.transport.base.Bindable`."""
         return _over_wire(self.contract.operations[operation], bound_stream(self._inner, operation))
+
+    def has(self, operation: str) -> bool:
+        """Whether the service behind it has this operation."""
+        return can_be_asked(self._inner, operation)
 
     async def call(self, operation: str, request: Any) -> Any:
         """See :class:`weft.transport.base.Transport`."""

@@ -13,6 +13,7 @@ import pytest
 from weft.contracts import Contract, Operation
 from weft.contracts import chat as chat_contract
 from weft.contracts import embedding as embedding_contract
+from weft.contracts import store as store_contract
 from weft.contracts.chat import ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Delta
 from weft.contracts.embedding import EmbeddingResponse
 from weft.errors import ServiceError
@@ -231,6 +232,46 @@ async def test_a_prefix_keeps_services_of_one_contract_apart(app: Application, s
         operation_routes(app, embedding_contract.CONTRACT, call, prefix=f"/services/{name}")
     server = await serve(app)
     assert (await server.post_json("/services/two/v1/embeddings", {"texts": []}))["model"] == "two"
+
+
+async def test_who_asks_a_store_is_not_the_bodys_to_say(app: Application, serve: Serve) -> None:
+    """Tenant and readers are the verified caller's, or nobody's."""
+    asked: list[Any] = []
+
+    async def call(name: str, request: Any) -> Any:
+        asked.append((name, request))
+        return store_contract.SearchResponse([])
+
+    operation_routes(app, store_contract.CONTRACT, call)
+    server = await serve(app)
+    await server.post_json("/v1/store/search", {"query": "x", "tenant": "victim", "readers": ["board"]})
+    ((name, request),) = asked
+    assert (name, request.query, request.tenant, request.readers) == ("search", "x", "default", None)
+
+
+async def test_a_service_says_which_contract_it_fulfils(app: Application, serve: Serve) -> None:
+    """For whoever registers it."""
+    chat(app, FakeChat())
+    stated = await (await serve(app)).get_json("/v1/contract")
+    assert (stated["contract"], stated["digest"]) == ("chat", chat_contract.CONTRACT.digest())
+    assert stated["required"] == chat_contract.CONTRACT.required()
+
+
+USAGE_EVENT = b'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n'
+TEXT_EVENT = b'data: {"choices": [{"delta": {"content": "the \\"usage\\" of"}}], "usage": null}\n\n'
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 40, 1000])
+async def test_usage_that_was_not_asked_for_is_left_out_of_a_relay(
+    app: Application, serve: Serve, cut: int
+) -> None:
+    """However the bytes are cut; everything else is passed on as it came."""
+    raw = TEXT_EVENT + b": comment\n\n" + USAGE_EVENT + b"data: [DONE]\n\n"
+    wire = FakeWire(*(raw[i : i + cut] for i in range(0, len(raw), cut)))
+    operation_routes(app, chat_contract.CONTRACT, FakeChat().call, lambda name, request: wire)
+    _, reply = await ask(await serve(app), stream=True)
+    assert reply == TEXT_EVENT + b": comment\n\n" + b"data: [DONE]\n\n"
+    assert b"".join(wire.seen) == raw
 
 
 class FakeWire(WireStream):

@@ -16,78 +16,30 @@ import sqlite3
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from weft.components.store.conditions import Filters, Scope, conditions, match_expression, readable
+from weft.components.store.schema import SCHEMA, SCHEMA_STEPS, newer_schema
 from weft.contracts.store import StoredFile
-from weft.errors import InvalidRequestError, StateError
-from weft.text import STOP_WORDS, words
+from weft.errors import StateError, UnavailableError
 from weft.types import Document, vector
-
-SCHEMA_STEPS: Final = (
-    """
-    CREATE TABLE files(
-        tenant TEXT NOT NULL, collection TEXT NOT NULL, name TEXT NOT NULL,
-        digest TEXT NOT NULL, stored_at REAL NOT NULL,
-        PRIMARY KEY (tenant, collection, name)
-    ) WITHOUT ROWID;
-    CREATE TABLE passages(
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        tenant TEXT NOT NULL, collection TEXT NOT NULL, file TEXT NOT NULL, id TEXT NOT NULL,
-        text TEXT NOT NULL, heading TEXT NOT NULL,
-        document BLOB NOT NULL, readers TEXT, fields TEXT NOT NULL, embedding BLOB NOT NULL,
-        UNIQUE (tenant, collection, id)
-    );
-    CREATE INDEX passages_of_file ON passages(tenant, collection, file);
-    CREATE VIRTUAL TABLE words USING fts5(
-        text, heading, content = 'passages', content_rowid = 'number',
-        tokenize = 'porter unicode61 remove_diacritics 2'
-    );
-    CREATE TRIGGER words_in AFTER INSERT ON passages BEGIN
-        INSERT INTO words(rowid, text, heading) VALUES (new.number, new.text, new.heading);
-    END;
-    CREATE TRIGGER words_out AFTER DELETE ON passages BEGIN
-        INSERT INTO words(words, rowid, text, heading)
-        VALUES ('delete', old.number, old.text, old.heading);
-    END;
-    """,
-)
-"""What leads from each schema version to the next; the version of a file is the number of steps it has had."""
-
-SCHEMA: Final = len(SCHEMA_STEPS)
 
 HEADING_WEIGHT: Final = 0.5
 """How much a word of the heading counts against one of the text."""
 
-MAX_QUERY_TERMS: Final = 64
-"""Words of a question that are looked up; more would make one search arbitrarily dear."""
+READ_TIMEOUT_S: Final = 30.0
+"""How long a reader waits for a connection."""
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long closing waits for a search that is under way."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_document = msgspec.json.Decoder(Document).decode
-
-
-Filters = dict[str, list[str | int | float | bool]]
-"""Metadata that passages must have: each name with the values that it may have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose passages, and who asks.
-
-    Attributes:
-        readers: Groups of the caller; None reads only what everyone may.
-    """
-
-    tenant: str
-    collection: str
-    readers: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +105,12 @@ class Passages:
 
     def close(self) -> None:
         """Close the connections, each when the search that has it is done."""
-        for _ in range(self._opened):
+        opened, self._opened = self._opened, 0
+        for _ in range(opened):
             try:
                 self._pool.get(timeout=CLOSE_TIMEOUT_S).close()
             except queue.Empty:
                 break
-        self._opened = 0
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -166,7 +118,11 @@ class Passages:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one state of the file until the block ends."""
-        connection = self._pool.get()
+        try:
+            # More readers than connections only for a moment: a write that counts, beside the searches.
+            connection = self._pool.get(timeout=READ_TIMEOUT_S if self._opened else 0)
+        except queue.Empty as error:
+            raise UnavailableError("the document store is closed") from error
         try:
             connection.execute("BEGIN")
             yield connection
@@ -178,7 +134,7 @@ class Passages:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """The writing connection in a transaction, which an exception undoes."""
         if self._writer is None:
-            raise StateError("the document store is closed")
+            raise UnavailableError("the document store is closed")
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             yield self._writer
@@ -247,11 +203,11 @@ class Passages:
         embeddings: bool,
     ) -> dict[int, Document]:
         """Those of the passages that the scope may read and that fit; checked here again, whatever an index said."""
-        where, values = _readable(scope)
-        conditions, allowed = _conditions(filters)
+        where, values = readable(scope)
+        also_where, allowed = conditions(filters)
         rows = connection.execute(
             "SELECT number, text, document, CASE WHEN ? THEN embedding END FROM passages"
-            f" WHERE number IN (SELECT value FROM json_each(?)) AND {where}{conditions}",
+            f" WHERE number IN (SELECT value FROM json_each(?)) AND {where}{also_where}",
             (embeddings, _encode(numbers).decode(), *values, *allowed),
         )
         return {number: _document(text, blob, embedding) for number, text, blob, embedding in rows}
@@ -273,12 +229,12 @@ class Passages:
         expression = match_expression(query)
         if not expression:
             return {}
-        where, values = _readable(scope)
-        conditions, allowed = _conditions(filters)
+        where, values = readable(scope)
+        also_where, allowed = conditions(filters)
         rows = connection.execute(
             "WITH fitting AS MATERIALIZED ("
             f" SELECT w.rowid AS number, -bm25(words, 1.0, {HEADING_WEIGHT}) AS score"
-            f" FROM words w CROSS JOIN passages ON number = w.rowid WHERE words MATCH ? AND {where}{conditions}),"
+            f" FROM words w CROSS JOIN passages ON number = w.rowid WHERE words MATCH ? AND {where}{also_where}),"
             " best AS (SELECT number, score, 1 AS found FROM fitting ORDER BY score DESC, number LIMIT ?)"
             " SELECT number, score, found FROM best UNION ALL SELECT number, score, 0 FROM fitting"
             " WHERE number IN (SELECT value FROM json_each(?)) AND number NOT IN (SELECT number FROM best)"
@@ -357,80 +313,12 @@ class Passages:
         return int(row[0])
 
 
-def newer_schema(path: Path, version: int) -> StateError:
-    """The error for state that a newer version wrote."""
-    return StateError(
-        f"{path} was written by a newer version of Weft (schema {version}; this version knows up to {SCHEMA})",
-        hint="update Weft, or name another folder in the store's config: path",
-    )
-
-
-def match_expression(query: str) -> str:
-    """A question as an FTS5 expression that finds any of its words: each quoted, so that none is an operator."""
-    asked = list(dict.fromkeys(word.removesuffix("'s") for word in words(query)))
-    telling = [word for word in asked if word not in STOP_WORDS] or asked
-    return " OR ".join(f'"{word}"' for word in telling[:MAX_QUERY_TERMS])
-
-
 def _deleted(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[int]:
     rows = connection.execute(
         f"DELETE FROM passages WHERE tenant = ? AND collection = ? AND {where} RETURNING number",
         values,
     )
     return [number for (number,) in rows]
-
-
-def _readable(scope: Scope) -> tuple[str, list[Any]]:
-    groups = _encode(scope.readers or []).decode()
-    condition = (
-        "tenant = ? AND collection = ? AND (readers IS NULL OR EXISTS ("
-        "SELECT 1 FROM json_each(passages.readers) r WHERE r.value IN (SELECT value FROM json_each(?))))"
-    )
-    return condition, [scope.tenant, scope.collection, groups]
-
-
-def choices(filters: dict[str, Any] | None) -> Filters:
-    """A request's filter, checked: each name with the values that it may have.
-
-    Raises:
-        InvalidRequestError: A value is neither a text, a number, a boolean nor a list of them.
-    """
-    checked: Filters = {}
-    for name, wanted in (filters or {}).items():
-        field_path(name)
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        if not all(isinstance(value, str | int | float) for value in allowed):
-            raise InvalidRequestError(
-                f"metadata '{name}' is filtered by a text, a number, a boolean or a list of them",
-                param="filter",
-            )
-        checked[name] = allowed
-    return checked
-
-
-def _conditions(filters: Filters) -> tuple[str, list[str]]:
-    """SQL for metadata equality. A list among the metadata fits when one of its elements does."""
-    condition = (
-        " AND EXISTS (SELECT 1 FROM json_each(passages.fields, ?) m WHERE EXISTS (SELECT 1 FROM json_each(?) w"
-        " WHERE m.value = w.value AND (m.type IN ('true', 'false')) = (w.type IN ('true', 'false'))))"
-    )
-    values = [
-        part
-        for name, allowed in filters.items()
-        for part in (f"$.{field_path(name)}", _encode(allowed).decode())
-    ]
-    return condition * len(filters), values
-
-
-def field_path(name: str) -> str:
-    """A metadata name as a quoted path element, which SQLite and the vector index write alike.
-
-    Raises:
-        InvalidRequestError: It cannot be quoted.
-    """
-    if not name or '"' in name or "\\" in name:
-        raise InvalidRequestError(f"metadata cannot be filtered by the name {name!r}", param="filter")
-    return f'"{name}"'
 
 
 def _fields(document: Document, file: str) -> dict[str, Any]:
@@ -454,23 +342,3 @@ def _document(text: str, blob: bytes, embedding: bytes | None) -> Document:
 
 def _json(text: str | None) -> Any:
     return None if text is None else msgspec.json.decode(text)
-
-
-def lock(path: Path) -> closing[sqlite3.Connection]:
-    """Hold ``path`` for this process until the result is closed or the process ends, however it ends.
-
-    A transaction on an SQLite file of its own: it works on every system, and a lock cannot be left behind.
-
-    Raises:
-        StateError: Another process holds it.
-    """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise StateError(
-            f"the document store {path.parent} is in use by another process",
-            hint="stop that one (is Weft running twice?), or name another folder in the store's config: path",
-        ) from error
-    return closing(connection)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.components.store import passages
-from weft.components.store.passages import Passages, Scope
+from weft.components.store.conditions import Scope, choices
+from weft.components.store.passages import Passages
+from weft.components.store.schema import SCHEMA, lock, newer_schema
 from weft.contracts.store import (
     CollectionsRequest,
     CollectionsResponse,
@@ -143,7 +144,7 @@ class _Engine:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(f"the document store {self._folder} cannot be made: {error.strerror}") from error
-        self._lock = passages.lock(self._folder / "lock")
+        self._lock = lock(self._folder / "lock")
         try:
             self._check_manifest()
             self._passages.open()
@@ -191,14 +192,14 @@ class _Engine:
                 f"the document store's {path} cannot be read: {error}",
                 hint="it is no folder of this store, or it is damaged; delete that file to have it made again",
             ) from error
-        if manifest.schema > passages.SCHEMA:
-            raise passages.newer_schema(self._folder, manifest.schema)
+        if manifest.schema > SCHEMA:
+            raise newer_schema(self._folder, manifest.schema)
         if manifest.engine != "qdrant-edge":
             raise StateError(f"{self._folder} belongs to another store: '{manifest.engine}'")
 
     def _write_manifest(self) -> None:
         dimension = self._vectors.dimension if self._vectors is not None else None
-        manifest = _Manifest(passages.SCHEMA, "qdrant-edge", dimension)
+        manifest = _Manifest(SCHEMA, "qdrant-edge", dimension)
         path = self._folder / "manifest.json"
         written = path.with_suffix(".new")
         written.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
@@ -233,7 +234,7 @@ class _Engine:
         *,
         k: int,
     ) -> tuple[list[Hit], bool]:
-        filters = passages.choices(request.filter)
+        filters = choices(request.filter)
         with self._passages.reading() as connection:
             dense: dict[int, float] = {}
             text: dict[int, float] = {}

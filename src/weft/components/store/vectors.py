@@ -35,7 +35,8 @@ from qdrant_edge import (
     Point as EdgePoint,
 )
 
-from weft.components.store.passages import Filters, Point, Scope, field_path
+from weft.components.store.conditions import Filters, Scope, field_path
+from weft.components.store.passages import Point
 
 BATCH: Final = 1_000
 """Points in one operation: 40 ms of work, so that searches are never held up for long."""

@@ -11,6 +11,7 @@ import pytest
 
 from ragkit import SmallHost, bag, passage
 from weft.components.store import passages as passages_module
+from weft.components.store import schema as schema_module
 from weft.components.store import vectors as vectors_module
 from weft.components.store.qdrant_edge import QdrantEdge
 from weft.contracts.store import (
@@ -216,7 +217,7 @@ async def test_what_is_written_is_there_after_a_restart(tmp_path: Path) -> None:
     assert (await store.describe(Empty())).passages == 2
     await store.aclose()
     manifest = msgspec.json.decode((tmp_path / "documents" / "manifest.json").read_bytes())
-    assert manifest == {"schema": passages_module.SCHEMA, "engine": "qdrant-edge", "dimension": 256}
+    assert manifest == {"schema": schema_module.SCHEMA, "engine": "qdrant-edge", "dimension": 256}
     host.close()
 
 
@@ -361,13 +362,15 @@ async def test_deleting_what_is_not_there_deletes_nothing(store: QdrantEdge) -> 
     assert (await store.delete(DeleteRequest("nothing", tenant="t"))).count == 0
 
 
-async def test_a_closed_store_takes_no_writes(tmp_path: Path) -> None:
-    """After closing, a write is refused rather than lost."""
+async def test_a_closed_store_takes_no_work(tmp_path: Path) -> None:
+    """After closing, a write is refused rather than lost, and a read rather than left hanging."""
     host, store = SmallHost(tmp_path), QdrantEdge()
     await store.start(host)
     await store.aclose()
     with pytest.raises(UnavailableError):
         await store.upsert(put(CAT))
+    with pytest.raises(UnavailableError):
+        await store.list(ListRequest(tenant="t"))
     host.close()
 
 
