@@ -33,6 +33,10 @@ class HttpReply(Protocol):
         """A header's value, by lower-case name."""
         ...
 
+    def raise_for_status(self) -> None:
+        """Raise ``OverloadedError`` for 429, ``BackendStatusError`` for all else that is no 2xx; the body is quoted."""
+        ...
+
 
 class HttpStream(Protocol):
     """A reply whose body arrives bit by bit. Leaving the ``async with`` early closes the connection."""
@@ -54,6 +58,10 @@ class HttpStream(Protocol):
         """The body as it arrives."""
         ...
 
+    async def raise_for_status(self) -> None:
+        """As :meth:`HttpReply.raise_for_status`; of the body no more is read than is quoted."""
+        ...
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
@@ -65,14 +73,18 @@ class HttpClient(Protocol):
     """A pooled client for one base URL.
 
     It sends the request's deadline and trace context along, bounds everything, and raises
-    ``UnreachableError``, ``BackendStatusError``, ``BackendReplyError`` or ``DeadlineError`` with the endpoint in it.
+    ``UnreachableError``, ``BackendStatusError``, ``OverloadedError`` (status 429, with the server's ``Retry-After``),
+    ``BackendReplyError`` or ``DeadlineError`` with the endpoint in it.
     Cancelling a call closes its connection, so that the server sees it at once.
     """
 
     async def post_json(
         self, path: str, value: Any, *, type: Any = Any, headers: Mapping[str, str] | None = None
     ) -> Any:
-        """POST ``value`` as JSON and decode the JSON reply as ``type``; a status of 400 or more raises."""
+        """POST ``value`` as JSON (``bytes`` are JSON already) and decode the JSON reply as ``type``.
+
+        A status of 400 or more raises.
+        """
         ...
 
     async def get_json(self, path: str, *, type: Any = Any, headers: Mapping[str, str] | None = None) -> Any:
@@ -89,6 +101,16 @@ class HttpClient(Protocol):
         self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
     ) -> HttpStream:
         """Any request, returning when the reply's headers are there; the status is the caller's to check."""
+        ...
+
+    async def probe(self, path: str) -> bool:
+        """Whether the server answers a GET: what a component's ``ready`` returns. Asked at most once a second.
+
+        Any answer will do, 404 included, but for 401 and 403 (then no request would be served either) and 5xx.
+
+        Raises:
+            RequestError: It does not; the message says why.
+        """
         ...
 
 

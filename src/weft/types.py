@@ -78,14 +78,15 @@ class FunctionCall(Struct, omit_defaults=True):
     """The function that a model wants called; ``arguments`` is JSON text as the model wrote it."""
 
     name: str | None = None
-    arguments: str = ""
+    # Factories: always written, empty too; OpenAI requires both of them in what it is sent and promises them in replies.
+    arguments: str = msgspec.field(default_factory=lambda: "")
 
 
 class ToolCall(Struct, omit_defaults=True):
     """One tool call of an assistant message, or a part of it in a stream (then ``index`` says of which)."""
 
     id: str | None = None
-    type: str = "function"
+    type: str = msgspec.field(default_factory=lambda: "function")
     function: FunctionCall = msgspec.field(default_factory=FunctionCall)
     index: int | None = None
 

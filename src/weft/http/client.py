@@ -17,6 +17,7 @@ from weft.errors import (
     BackendReplyError,
     BackendStatusError,
     InternalError,
+    OverloadedError,
     ServiceError,
     UnreachableError,
 )
@@ -313,6 +314,7 @@ class Endpoint:
 
         Raises:
             BackendStatusError: The status is not 2xx; the start of the body is quoted.
+            OverloadedError: The status is 429.
             BackendReplyError: Not JSON, or not of that type.
         """
         started = time.monotonic()
@@ -487,16 +489,48 @@ class Endpoint:
                 raise failure.at(endpoint=self.url + path, elapsed_s=time.monotonic() - started) from error
         elapsed_s = time.monotonic() - started
         if not 200 <= head.status < 300:
-            failure = status_error(method, path, head.status, body)
-        else:
-            kind = head.headers.get("content-type", "nothing said")
-            failure = BackendReplyError(f"{method} {path}: the reply is not JSON ({kind}): {_quote(body)}")
+            raise status_error(
+                method,
+                path,
+                head.status,
+                body,
+                retry_after=head.headers.get("retry-after"),
+                endpoint=self.url + path,
+                elapsed_s=elapsed_s,
+            )
+        kind = head.headers.get("content-type", "nothing said")
+        failure = BackendReplyError(f"{method} {path}: the reply is not JSON ({kind}): {_quote(body)}")
         raise failure.at(endpoint=self.url + path, elapsed_s=elapsed_s)
 
 
-def status_error(method: str, path: str, status: int, body: bytes) -> BackendStatusError:
-    """The error for a status that is not a success, with the start of the body in its message."""
-    return BackendStatusError(f"{method} {path} answered {status}: {_quote(body)}", backend_status=status)
+def status_error(
+    method: str,
+    path: str,
+    status: int,
+    body: bytes,
+    *,
+    retry_after: str | None = None,
+    endpoint: str | None = None,
+    elapsed_s: float | None = None,
+) -> BackendStatusError | OverloadedError:
+    """The error for a status that is not a success, with the start of the body in its message.
+
+    429 is a backend that is busy, as a full queue of ours is: the caller learns when to come back.
+    """
+    text = f"{method} {path} answered {status}: {_quote(body)}"
+    if status == 429:
+        where = f" (at {endpoint})" if endpoint else ""
+        return OverloadedError(text + where, retry_after_s=_seconds(retry_after))
+    error = BackendStatusError(text, backend_status=status)
+    error.at(endpoint=endpoint, elapsed_s=elapsed_s)
+    return error
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return max(0.0, float(retry_after)) if retry_after else 1.0
+    except ValueError:
+        return 1.0  # a date, which nobody sends for seconds
 
 
 def _quote(body: bytes) -> str:

@@ -2,36 +2,70 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from weft.context import current
-from weft.errors import DeadlineError
-from weft.http.client import Endpoint, Reply, StreamReply
+from weft.errors import DeadlineError, RequestError
+from weft.http.client import Endpoint, Reply, StreamReply, status_error
 from weft.http.sse import events
+
+PROBE_TIMEOUT_S: Final = 1.5
+"""Seconds for the answer to a probe: below those that a readiness check has, so that it can say what was wrong."""
+
+PROBE_AGE_S: Final = 1.0
+"""Seconds that a probe's outcome holds: whoever waits for readiness asks 20 times a second."""
+
+_REFUSED: Final = (401, 403)
 
 
 class HostReply:
-    """Implements :class:`weft.host.HttpReply`."""
+    """Implements :class:`weft.host.HttpReply`.
 
-    __slots__ = ("_reply", "body", "status")
+    Args:
+        reply: The reply.
+        method, path, url: What was asked where, for errors.
+    """
 
-    def __init__(self, reply: Reply) -> None:
+    __slots__ = ("_method", "_path", "_reply", "_url", "body", "status")
+
+    def __init__(self, reply: Reply, method: str, path: str, url: str) -> None:
         self._reply, self.status, self.body = reply, reply.status, reply.body
+        self._method, self._path, self._url = method, path, url
 
     def header(self, name: str) -> str | None:
         """See :class:`weft.host.HttpReply`."""
         return self._reply.headers.get(name)
 
+    def raise_for_status(self) -> None:
+        """See :class:`weft.host.HttpReply`."""
+        if not 200 <= self.status < 300:
+            raise status_error(
+                self._method,
+                self._path,
+                self.status,
+                self.body,
+                retry_after=self.header("retry-after"),
+                endpoint=self._url + self._path,
+                elapsed_s=self._reply.elapsed_s,
+            )
+
 
 class HostStream:
-    """Implements :class:`weft.host.HttpStream`."""
+    """Implements :class:`weft.host.HttpStream`.
 
-    __slots__ = ("_reply", "status")
+    Args:
+        reply: The reply.
+        method, path, url: What was asked where, for errors.
+    """
 
-    def __init__(self, reply: StreamReply) -> None:
+    __slots__ = ("_method", "_path", "_reply", "_url", "status")
+
+    def __init__(self, reply: StreamReply, method: str, path: str, url: str) -> None:
         self._reply, self.status = reply, reply.status
+        self._method, self._path, self._url = method, path, url
 
     def header(self, name: str) -> str | None:
         """See :class:`weft.host.HttpStream`."""
@@ -44,6 +78,19 @@ class HostStream:
     def chunks(self) -> AsyncIterator[bytes]:
         """See :class:`weft.host.HttpStream`."""
         return aiter(self._reply.body)
+
+    async def raise_for_status(self) -> None:
+        """See :class:`weft.host.HttpStream`."""
+        if not 200 <= self.status < 300:
+            raise status_error(
+                self._method,
+                self._path,
+                self.status,
+                await self._reply.read(),
+                retry_after=self.header("retry-after"),
+                endpoint=self._url + self._path,
+                elapsed_s=self._reply.elapsed_s,
+            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,10 +110,11 @@ class HostClient:
         tells: Whether the other side learns the request's trace and deadline: services do, strangers do not.
     """
 
-    __slots__ = ("_endpoint", "_tells", "_timeout_s")
+    __slots__ = ("_endpoint", "_probed", "_tells", "_timeout_s")
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float, tells: bool) -> None:
         self._endpoint, self._timeout_s, self._tells = endpoint, timeout_s, tells
+        self._probed: dict[str, tuple[float, RequestError | None]] = {}
 
     async def post_json(
         self, path: str, value: Any, *, type: Any = Any, headers: Mapping[str, str] | None = None
@@ -85,14 +133,39 @@ class HostClient:
     ) -> HostReply:
         """See :class:`weft.host.HttpClient`."""
         sent, timeout_s = self._prepare(headers)
-        return HostReply(await self._endpoint.request(method, path, body, headers=sent, timeout_s=timeout_s))
+        reply = await self._endpoint.request(method, path, body, headers=sent, timeout_s=timeout_s)
+        return HostReply(reply, method, path, self._endpoint.url)
 
     async def stream(
         self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
     ) -> HostStream:
         """See :class:`weft.host.HttpClient`."""
         sent, timeout_s = self._prepare(headers)
-        return HostStream(await self._endpoint.stream(method, path, body, headers=sent, timeout_s=timeout_s))
+        reply = await self._endpoint.stream(method, path, body, headers=sent, timeout_s=timeout_s)
+        return HostStream(reply, method, path, self._endpoint.url)
+
+    async def probe(self, path: str) -> bool:
+        """See :class:`weft.host.HttpClient`."""
+        asked_at, failure = self._probed.get(path, (float("-inf"), None))
+        if time.monotonic() - asked_at > PROBE_AGE_S:
+            failure = await self._ask(path)
+            self._probed[path] = time.monotonic(), failure
+        if failure is not None:
+            raise failure.with_traceback(None)
+        return True
+
+    async def _ask(self, path: str) -> RequestError | None:
+        sent, timeout_s = self._prepare(None)
+        try:
+            reply = await self._endpoint.request(
+                "GET", path, headers=sent, timeout_s=min(timeout_s, PROBE_TIMEOUT_S)
+            )
+        except RequestError as error:
+            return error
+        if reply.status in _REFUSED or reply.status >= 500:
+            url = self._endpoint.url + path
+            return status_error("GET", path, reply.status, reply.body, endpoint=url)
+        return None
 
     def _prepare(self, headers: Mapping[str, str] | None) -> tuple[list[tuple[str, str]], float]:
         sent = list(headers.items()) if headers else []

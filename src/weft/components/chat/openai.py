@@ -1,20 +1,32 @@
-"""``openai-chat``: any server that speaks OpenAI's chat completions."""
+"""``openai-chat``: any server that speaks OpenAI's chat completions.
+
+What servers send differs: see :mod:`weft.components.chat.openai_wire`, which reads all of it. What they must be asked
+differs in one thing, the name of the bound on the answer's length.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
-from weft.contracts.chat import ChatChunk, ChatDescription, ChatRequest, ChatResponse
+from weft.components.chat.openai_wire import Answer, read_answer, read_chunk, refusal
+from weft.contracts.chat import ChatChunk, ChatDescription, ChatRequest, ChatResponse, StreamOptions
 from weft.errors import BackendReplyError, BackendStatusError, ServiceError
-from weft.host import Host, HttpClient
-from weft.types import Empty
+from weft.host import Host, HttpClient, HttpStream
+from weft.types import Empty, Message
 
-_PATH = "/chat/completions"
-_QUOTED_BYTES = 500
-_decode = msgspec.json.Decoder(ChatChunk).decode
+_PATH: Final = "/chat/completions"
+_FIELDS: Final = tuple(name for name in ChatRequest.__struct_fields__ if name != "metadata")
+_DONE: Final = b"[DONE]"
+_QUOTED_BYTES: Final = 500
+_JSON: Final = {"content-type": "application/json"}
+
+_encode = msgspec.json.Encoder().encode
+
+LimitName = Literal["max_tokens", "max_completion_tokens"]
 
 
 class OpenAIChat:
@@ -24,10 +36,14 @@ class OpenAIChat:
         url: Its base address, ``/v1`` included.
         model: The model's name there.
         api_key: Sent as a bearer token.
-        timeout_s: Until the reply begins.
+        timeout_s: Until the reply begins, and the longest silence within it.
         parameters: The model's number of weights, for components that ask; None is unknown, taken for large.
         context_window: The model's window in tokens; None is unknown.
+        limit_name: What the server calls the bound on the answer's length; None is ``max_completion_tokens`` for OpenAI
+            and Azure, whose reasoning models refuse the older ``max_tokens``, which all others know.
     """
+
+    unsupported: ClassVar[frozenset[str]] = frozenset({"metadata"})
 
     def __init__(
         self,
@@ -38,78 +54,115 @@ class OpenAIChat:
         timeout_s: float = 60.0,
         parameters: int | None = None,
         context_window: int | None = None,
+        limit_name: LimitName | None = None,
     ) -> None:
-        self._url, self._model, self._timeout_s = url, model, timeout_s
+        self._url, self._model, self._timeout_s = url.rstrip("/"), model, timeout_s
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._description = ChatDescription(model, parameters, context_window)
+        self._limit_name: LimitName = limit_name or _limit_name(url)
         self._client: HttpClient | None = None
 
     async def start(self, host: Host) -> None:
         """Make the client; nothing is contacted."""
         self._client = host.http(self._url, timeout_s=self._timeout_s, headers=self._headers)
 
+    async def ready(self) -> bool:
+        """Whether the server answers, and takes the key."""
+        return await self._http().probe("/models")
+
     async def describe(self, request: Empty) -> ChatDescription:
         """What the config says of the model."""
         return self._description
 
     async def invoke(self, request: ChatRequest) -> ChatResponse:
-        """The whole answer; a status of 400 or more is an error with the body's start in it."""
-        response: ChatResponse = await self._http().post_json(
-            _PATH, self._body(request, stream=False), type=ChatResponse
-        )
-        return response
+        """The whole answer.
+
+        Raises:
+            InvalidRequestError: The server refused the request (400, 413, 422); ``ContextWindowError`` if it is too long.
+            OverloadedError: It is busy (429), with its ``Retry-After``.
+            BackendStatusError: It answered any other status; the start of the body is quoted.
+            BackendReplyError: What it sent is no answer.
+        """
+        try:
+            answer = await self._http().post_json(_PATH, self._body(request, stream=False), type=Answer)
+        except BackendStatusError as error:
+            raise refusal(error) from error
+        return read_answer(answer, self._url + _PATH)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
         """The answer in chunks; closing it closes the connection, so that the server stops.
 
-        Raises:
+        Raises: as :meth:`invoke`, and
             BackendReplyError: The stream ended before the answer did.
             ServiceError: The server failed in mid-stream.
         """
-        body = msgspec.json.encode(self._body(request, stream=True))
+        endpoint = self._url + _PATH
+        begun: set[int] = set()
+        finished: set[int] = set()
         is_done = False
-        reply = await self._http().stream("POST", _PATH, body, headers={"content-type": "application/json"})
+        reply = await self._http().stream("POST", _PATH, self._body(request, stream=True), headers=_JSON)
         async with reply:
-            if reply.status >= 400:
-                text = b"".join([block async for block in reply.chunks()])[:_QUOTED_BYTES]
-                raise BackendStatusError(
-                    f"the server answered {reply.status}: {text.decode(errors='replace')}",
-                    backend_status=reply.status,
-                    endpoint=self._url,
-                )
+            await self._check(reply)
             async for data in reply.events():
-                if data == b"[DONE]":
+                if data == _DONE:
                     is_done = True
                     break
-                chunk = self._chunk(data)
-                is_done = is_done or any(choice.finish_reason for choice in chunk.choices)
+                chunk = read_chunk(data, endpoint) if data else None
+                if chunk is None:
+                    continue
+                for choice in chunk.choices:
+                    begun.add(choice.index)
+                    if choice.finish_reason is not None:
+                        finished.add(choice.index)
                 yield chunk
-        if not is_done:
+        # Some servers never send [DONE], or without the empty line that ends it: a finish reason says as much.
+        if not begun:
+            raise BackendReplyError("the stream ended without an answer in it", endpoint=endpoint)
+        if not is_done and begun != finished:
             raise BackendReplyError(
-                "the answer was cut short: the stream ended without its end", endpoint=self._url
+                "the answer was cut short: the stream ended without its end", endpoint=endpoint
             )
 
-    def _chunk(self, data: bytes) -> ChatChunk:
-        if data.startswith(b'{"error"'):
-            raise ServiceError(
-                f"the server failed in mid-answer: {data[:_QUOTED_BYTES].decode(errors='replace')}"
-            )
+    async def _check(self, reply: HttpStream) -> None:
         try:
-            return _decode(data)
-        except msgspec.DecodeError as error:
+            await reply.raise_for_status()
+        except BackendStatusError as error:
+            raise refusal(error) from error
+        kind = reply.header("content-type") or "nothing said"
+        if not kind.lower().startswith("text/event-stream"):
+            text = b""
+            async for block in reply.chunks():
+                text += block
+                if len(text) >= _QUOTED_BYTES:
+                    break
             raise BackendReplyError(
-                f"a chunk of the answer is no chat chunk: {error}", endpoint=self._url
-            ) from error
+                f"the reply is no event stream ({kind}): {text[:_QUOTED_BYTES].decode(errors='replace')}",
+                endpoint=self._url + _PATH,
+            )
 
-    def _body(self, request: ChatRequest, *, stream: bool) -> dict[str, Any]:
-        body: dict[str, Any] = msgspec.to_builtins(request)
-        body |= {"model": self._model, "stream": stream}
-        body.pop("stream_options", None)
-        if stream:
-            body["stream_options"] = {"include_usage": True}
-        return {name: value for name, value in body.items() if value is not None}
+    def _body(self, request: ChatRequest, *, stream: bool) -> bytes:
+        """The request as the server reads it: what was set is sent, whatever its value; what was not set is not."""
+        body = ChatRequest(**{name: getattr(request, name) for name in _FIELDS})
+        body.model, body.stream = self._model, stream
+        body.stream_options = StreamOptions(include_usage=True) if stream else None
+        limit = request.max_output_tokens()
+        body.max_tokens = limit if self._limit_name == "max_tokens" else None
+        body.max_completion_tokens = limit if self._limit_name == "max_completion_tokens" else None
+        body.messages = [_plain(message) for message in body.messages]
+        return _encode(body)
 
     def _http(self) -> HttpClient:
         if self._client is None:
             raise ServiceError("it was not started", component="openai-chat")
         return self._client
+
+
+def _plain(message: Message) -> Message:
+    """Without citations, which are ours: OpenAI refuses fields of a message that it does not know."""
+    return msgspec.structs.replace(message, annotations=None) if message.annotations else message
+
+
+def _limit_name(url: str) -> LimitName:
+    host = urlsplit(url).hostname or ""
+    is_openai = host == "api.openai.com" or host.endswith((".openai.azure.com", ".api.openai.com"))
+    return "max_completion_tokens" if is_openai else "max_tokens"
