@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: commands, errors, components, contracts, spec keys.
+"""Writes docs/reference from the code: commands, errors, components, contracts, HTTP routes.
 
 ``python docs/generate.py`` writes the pages; ``--check`` writes nothing and fails where a page is stale.
 """
@@ -9,14 +9,25 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import click
 import msgspec
 
 from weft import errors
 from weft.cli.main import COMMANDS, group
+from weft.cli.specs import find
+from weft.gateway.build import Assembly, gateway
+from weft.plan import check
 from weft.registry.components import Components
+from weft.serve.access import Access
+from weft.serve.docs import curls
+from weft.serve.hosts import HostSettings
+from weft.serve.log import Log
+from weft.serve.openapi import openapi
+from weft.spec.load import load
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Made by docs/generate.py: change the code, not this page. -->\n\n"
@@ -110,12 +121,72 @@ def contracts() -> str:
             for role, type_ in (("request", operation.request), ("response", operation.response)):
                 parts.append(f"| {role} | type | required |\n|---|---|---|\n")
                 for field in msgspec.structs.fields(type_):
-                    kind = _cell(getattr(field.type, "__name__", None) or str(field.type))
+                    kind = _cell(_type(field.type))
                     parts.append(
                         f"| `{field.encode_name}` | `{kind}` | {'yes' if field.required else ''} |\n"
                     )
                 parts.append("\n")
     return "".join(parts)
+
+
+def http() -> str:
+    """Every route of ``weft up chatqna``, from the table that the gateway itself serves, with a curl line."""
+    with TemporaryDirectory() as folder:
+        spec = load(find("chatqna"))
+        settings = HostSettings(cache_dir=folder, data_dir=folder)
+        plans = check(spec, Components())
+        assembly = Assembly(spec, plans, Components(), settings=settings, secret={}.get, log=Log(name="docs"))
+        document = openapi(gateway(assembly, Access()))
+    parts = ["# HTTP routes\n\n", NOTE, HTTP]
+    groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            groups.setdefault(operation["tags"][0], []).append((path, method, operation))
+    for tag, operations in groups.items():
+        parts.append(f"## {tag}\n\n")
+        for path, method, operation in operations:
+            kinds = next(iter(operation["responses"].values())).get("content", {})
+            reply = (
+                ""
+                if list(kinds) == ["application/json"]
+                else f" Replies with {' or '.join(kinds) or 'nothing'}."
+            )
+            parts.append(f"### {method.upper()} {path}\n\n{operation['summary']}{reply}\n\n")
+            lines = "\n".join(curls(document, path, method))
+            parts.append(f"```sh\n{lines}\n```\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+HTTP = """\
+The routes of `weft up chatqna`; a megaservice of your own has those of its contract and of the services that it exposes. A running
+gateway shows its own at `/docs`, with every field, and as OpenAPI 3.1 at `/openapi.json`. A service alone (`weft serve`) answers
+its contract's routes, `/v1/contract`, the health routes and `/metrics`.
+
+- OpenAI's routes pick what answers by `model`: a megaservice (`chatqna`, `chatqna@1.0.0`, or a leading part of the version) or an
+  exposed service. All others ignore it.
+- `"stream": true` makes a chat reply server-sent events that end with `data: [DONE]`; a stream that breaks off ends with
+  `data: {"error": ...}` and without it. `/v1/chatqna` is OPEA's route: it streams unless told otherwise, as `data: b'token'` lines;
+  `?format=openai` asks for OpenAI's chunks. Fields that it does not use are named in the header `x-weft-ignored`.
+- `/v1/retrieval`, `/v1/reranking`, `/v1/embeddings` and `/v1/dataprep/*` also read the forms of OPEA's and Text Embeddings
+  Inference's clients, and answer in the form that they were asked in.
+- Errors are in OpenAI's form on OpenAI's routes, `application/problem+json` on all others: [errors](errors.md).
+- `x-request-id` is taken from the caller, or made, and is on every reply; `x-weft-timeout-ms` shortens the time that a request may take.
+- Bound wider than loopback, every route but `/health/*` and `/v1/health_check` asks for `Authorization: Bearer TOKEN`.
+
+The lines below are run, as they stand, by the tests; `handbook.txt` is any text file.
+
+"""
+
+
+def _type(annotation: Any) -> str:
+    """A type as people write it, without what only constrains it."""
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_type(member) for member in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
+    if annotation is type(None):
+        return "None"
+    return str(annotation) if get_args(annotation) else getattr(annotation, "__name__", str(annotation))
 
 
 def _cell(text: str) -> str:
@@ -127,6 +198,7 @@ PAGES = {
     "errors.md": error_codes,
     "components.md": components,
     "contracts.md": contracts,
+    "http.md": http,
 }
 
 

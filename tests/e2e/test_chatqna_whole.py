@@ -2,81 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
+from chatqna_process import QUESTION, Gateway
 from click.testing import CliRunner
 
 from weft.cli.main import group
-from weft.serve import ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-HANDBOOK = (
-    "Weft is an orchestration framework for GenAI. It was founded in 2024 by Ada Muster in Heidelberg.\n\n"
-    "New employees have 30 days of leave per year.\n"
-)
-QUESTION = "How many days of leave do new employees have?"
-
-
-class Gateway:
-    """A running ``weft up chatqna``."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.port = ports.next_free("127.0.0.1", 20_000 + os.getpid() % 20_000)
-        self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-c", "from weft.cli.main import main; main()", "up", "chatqna"]
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self.port), "--data", str(folder), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.output = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
-            if "is ready" in line:
-                return
-        raise AssertionError(f"it did not start:\n{self.output}")
-
-    def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
-
-    def run(self, *arguments: str) -> str:
-        result = CliRunner().invoke(group, [*arguments, "--url", self.url])
-        assert result.exit_code == 0, (result.output, result.exception)
-        return result.output
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        status = self.process.wait(20)
-        assert self.process.stdout is not None
-        self.output += self.process.stdout.read()
-        self.process.stdout.close()
-        return status
-
-
-@pytest.fixture(scope="module", params=[(), ("--split",)], ids=["one process", "split"])
-def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("data")
-    running = Gateway(folder, *request.param)
-    try:
-        document = folder / "handbook.txt"
-        document.write_text(HANDBOOK)
-        assert "handbook.txt ingested" in running.run("ingest", str(document))
-        yield running
-    finally:
-        status = running.stop()
-    assert status == 130, running.output
 
 
 def test_the_answer_quotes_its_source(gateway: Gateway) -> None:

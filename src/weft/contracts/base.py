@@ -139,8 +139,11 @@ class Operation:
         idempotent: Whether asking twice is the same as asking once (only then is it ever retried).
         routes: Where it answers; the first is the one that transport calls.
         forms: The wire forms beside the own one, in the order in which they are tried.
+        form_fields: Fields that these forms read and that the request Struct does not have.
         collect: For a streaming operation: folds its chunks into the response.
         openai: Errors in OpenAI's form instead of problem+json.
+        default: Makes the response of a component that has no such method, from its service's name; None: such a
+            component cannot be asked.
     """
 
     name: str
@@ -150,8 +153,10 @@ class Operation:
     idempotent: bool = True
     routes: tuple[Route, ...] = ()
     forms: tuple[Form, ...] = ()
+    form_fields: frozenset[str] = frozenset()
     collect: Callable[[list[Any]], Any] | None = None
     openai: bool = False
+    default: Callable[[str], Any] | None = None
     own: JsonForm = field(init=False)
 
     def __post_init__(self) -> None:

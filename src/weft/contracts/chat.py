@@ -6,10 +6,10 @@ Source: OpenAI API, "Create chat completion", "The chat completion object", "The
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from weft.contracts.base import Contract, Operation, Route
 from weft.types import Annotation, Empty, FunctionCall, Message, ToolCall, Usage
@@ -31,15 +31,15 @@ class ChatRequest(Struct, omit_defaults=True):
     model: str = ""
     stream: bool = False
     stream_options: StreamOptions | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
-    n: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     repetition_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
@@ -211,7 +211,9 @@ CONTRACT = Contract(
             collect=collect,
             openai=True,
         ),
-        "describe": Operation("describe", Empty, ChatDescription, routes=(Route("/v1/chat/describe"),)),
+        "describe": Operation(
+            "describe", Empty, ChatDescription, routes=(Route("/v1/chat/describe"),), default=ChatDescription
+        ),
     },
     protocol=Chat,
 )

@@ -141,6 +141,7 @@ CONTRACT = Contract(
             EmbeddingResponse,
             routes=(Route("/v1/embeddings"), Route("/embed", opea=True)),
             forms=(OpenAIForm(), TeiForm()),
+            form_fields=frozenset({"input", "encoding_format", "inputs"}),
             openai=True,
         )
     },

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from weft.context import Context
 from weft.contracts import Operation, Route
-from weft.errors import ModelNotFoundError
-from weft.gateway import opea
+from weft.errors import ModelNotFoundError, did_you_mean
+from weft.gateway import examples, opea
 from weft.gateway.targets import Target, Targets
 from weft.http.message import Request, Response, StreamResponse
-from weft.serve.application import Application, Exchange, RouteDoc
-from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route
+from weft.serve.application import Application, RouteDoc, named
+from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary
 from weft.serve.streams import stream_reply
 
 
@@ -28,8 +28,32 @@ class _Addressed(Struct):
 
 _decode_model = msgspec.json.Decoder(_Addressed).decode
 
-OWNER: Final = "weft"
-"""OpenAI's clients show who owns a model."""
+
+class ModelEntry(Struct):
+    """A name that can be asked.
+
+    Attributes:
+        id: What ``model`` may say.
+        created: When this gateway was started, in seconds since 1970.
+        contract: What it can be asked.
+        path: Where.
+        version: Of a megaservice; empty for a service.
+    """
+
+    id: str
+    created: int
+    contract: str
+    path: str
+    version: str = ""
+    owned_by: str = "weft"
+    object: str = "model"
+
+
+class ModelList(Struct):
+    """All of them."""
+
+    data: list[ModelEntry]
+    object: str = "list"
 
 
 class Gateway:
@@ -46,37 +70,40 @@ class Gateway:
         self._answers: dict[int, Answer] = {}
         by_contract: dict[str, list[Target]] = {}
         for target in targets:
-            by_contract.setdefault(target.contract, []).append(target)
+            by_contract.setdefault(target.contract.name, []).append(target)
         self._targets = {contract: Targets(found) for contract, found in by_contract.items()}
 
     def add_routes(self) -> None:
         """Serve every contract's routes, and each megaservice at ``/v1/<name>``."""
-        for contract, targets in self._targets.items():
-            self._add_contract(contract, targets)
+        for targets in self._targets.values():
+            self._add_contract(targets)
         for targets in self._targets.values():
             for name in dict.fromkeys(target.name for target in targets if target.version):
                 self._add_named(targets.get(name))
-        models = RouteDoc(summary="The model names that can be asked.", tags=("models",))
+        models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
         self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models)
-        model = RouteDoc(summary="One model name.", tags=("models",))
+        names = [target.name for targets in self._targets.values() for target in targets]
+        model = RouteDoc(
+            summary="One model name.", response=ModelEntry, tags=("models",), named={"model": names[0]}
+        )
         self._app.route("GET", "/v1/models/{model}", self._show, errors="openai", doc=model)
 
-    def _add_contract(self, contract: str, targets: Targets) -> None:
-        first = next(iter(targets))
-        for operation in first.operations.values():
+    def _add_contract(self, targets: Targets) -> None:
+        operations = {name: operation for target in targets for name, operation in target.operations.items()}
+        for operation in operations.values():
+            able = Targets(target for target in targets if operation.name in target.operations)
+            first = next(iter(able))
             for route in operation.routes:
                 doc = RouteDoc(
-                    summary=f"{contract}: {operation.name}"
-                    if operation.name != "invoke"
-                    else first.contract_text,
+                    summary=operation_summary(first.contract, operation),
                     request=operation.request,
                     response=operation.response,
                     chunk=operation.chunk,
-                    tags=(contract,),
+                    tags=(first.contract.name,),
                     opea=route.opea,
+                    examples=examples.of_route(route.path, first.name),
                 )
-                handler = _ByModel(self, targets, operation, route)
-                add_route(self._app, operation, route, handler, doc)
+                add_route(self._app, operation, route, _ByModel(self, able, operation, route), doc)
 
     def _add_named(self, target: Target) -> None:
         path = f"/v1/{target.name}"
@@ -90,10 +117,11 @@ class Gateway:
             chunk=target.operation.chunk,
             tags=(target.name,),
             opea=True,
+            examples=examples.of_contract(target.contract.name),
         )
         route = Route(path, opea=True)
         handler: Any = self.answer(target, target.operation, route)
-        if target.contract == "chat":
+        if target.contract.name == "chat":
             handler = _OpeaChat(self, target)
         self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES)
 
@@ -105,34 +133,29 @@ class Gateway:
     # Models.
 
     async def _list(self, request: Request, context: Context) -> Response:
-        data = [entry for targets in self._targets.values() for entry in self._entries(targets)]
-        return _json({"object": "list", "data": data})
+        return _json(
+            ModelList([entry for targets in self._targets.values() for entry in self._entries(targets)])
+        )
 
     async def _show(self, request: Request, context: Context) -> Response:
-        exchange = request.scope
-        assert isinstance(exchange, Exchange)  # the application makes one for each request
-        wanted = (exchange.named or {}).get("model", "")
+        wanted = named(request).get("model", "")
         names: list[str] = []
         for targets in self._targets.values():
             names += targets.names()
             if (found := targets.find(wanted)) is not None:
-                return _json(self._entry(found) | {"id": wanted})
+                return _json(msgspec.structs.replace(self._entry(found), id=wanted))
         raise ModelNotFoundError(
-            f"there is no model '{wanted}' here", param="model", hint=f"models: {', '.join(names)}"
+            f"there is no model '{wanted}' here",
+            param="model",
+            hint=did_you_mean(wanted, names, what="models"),
         )
 
-    def _entries(self, targets: Targets) -> list[dict[str, Any]]:
+    def _entries(self, targets: Targets) -> list[ModelEntry]:
         return [self._entry(targets.get(name)) for name in targets.names()]
 
-    def _entry(self, target: Target) -> dict[str, Any]:
-        return {
-            "id": target.name,
-            "object": "model",
-            "created": self._created,
-            "owned_by": OWNER,
-            "contract": target.contract,
-            "path": target.operation.routes[0].path if target.operation.routes else f"/v1/{target.name}",
-        } | ({"version": target.version} if target.version else {})
+    def _entry(self, target: Target) -> ModelEntry:
+        path = target.operation.routes[0].path if target.operation.routes else f"/v1/{target.name}"
+        return ModelEntry(target.name, self._created, target.contract.name, path, version=target.version)
 
 
 class _ByModel:
@@ -142,7 +165,7 @@ class _ByModel:
 
     def __init__(self, gateway: Gateway, targets: Targets, operation: Operation, route: Route) -> None:
         self._gateway, self._targets, self._operation, self._route = gateway, targets, operation, route
-        self._checked = operation.openai and not route.opea and not operation.forms
+        self._checked = operation.openai and not route.opea
         self._answers: dict[str, tuple[Target, Answer]] = {}
 
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from weft.errors import RequestError, UsageError
+from weft.errors import UsageError
 from weft.gateway.app import Gateway
 from weft.gateway.live import LiveServices
 from weft.gateway.pages import add_pages
@@ -18,7 +19,6 @@ from weft.observe.metrics import Metrics
 from weft.plan import Plan, Plans, build_id
 from weft.registry.components import Components
 from weft.registry.services import ServiceRegistry
-from weft.run import Runner
 from weft.serve.access import Access
 from weft.serve.application import Application
 from weft.serve.health import health_routes
@@ -28,7 +28,6 @@ from weft.serve.openapi import documentation_routes
 from weft.serve.operations import operation_routes
 from weft.serve.scrape import metrics_route, process_metrics
 from weft.spec.model import Spec
-from weft.transport.base import Transport
 from weft.transport.signing import ContextSigner
 
 REGISTRY_FILE: Final = "registry.json"
@@ -88,7 +87,9 @@ class Assembly:
             only=only,
         )
 
-    def application(self, name: str, version: str, access: Access, build: str) -> Application:
+    def application(
+        self, name: str, version: str, access: Access, build: str, description: str = ""
+    ) -> Application:
         """An application with health, metrics and documentation, that starts and stops with its services."""
         app = Application(
             name=name,
@@ -97,6 +98,7 @@ class Assembly:
             journal=self.journal,
             metrics=self.metrics,
             build_id=build,
+            description=description,
             verifier=self.signer,
             log=self.log,
         )
@@ -127,18 +129,18 @@ def gateway(
             "this spec has no megaservice", hint="add a document of kind: Megaservice, or use: weft serve"
         )
     first = next(iter(plans.values()))
-    app = assembly.application(first.name, first.version, access, assembly.build_id(first))
+    app = assembly.application(first.name, first.version, access, assembly.build_id(first), first.description)
     services = assembly.services()
     health_routes(app)
+    # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
+    targets = [_megaservice(plan, services) for plan in plans.values()]
+    targets += [_exposed(assembly, key, services) for key in assembly.spec.expose]
+    Gateway(app, targets).add_routes()
 
     async def start() -> None:
         await services.start()
         for key, transport in services.transports.items():
             app.ready_checks[key] = transport.ready
-        targets = [_megaservice(plan, services.runners[plan.name]) for plan in plans.values()]
-        targets += [_exposed(assembly, key, services.transports[key]) for key in assembly.spec.expose]
-        Gateway(app, targets).add_routes()
-        documentation_routes(app)
 
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
@@ -147,6 +149,7 @@ def gateway(
         assembly.registry, dict(assembly.components.contracts), assembly.hosts.host("registry")
     )
     live.add_routes(app)
+    documentation_routes(app)
     add_pages(app)
     return app
 
@@ -175,40 +178,45 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
     return app
 
 
-def _megaservice(plan: Plan, runner: Runner) -> Target:
+def _megaservice(plan: Plan, services: Services) -> Target:
     async def call(operation: str, request: Any) -> Any:
-        return await runner.invoke(request)
+        return await services.runners[plan.name].invoke(request)
 
     def stream(operation: str, request: Any) -> Any:
-        return runner.stream(request)
+        return services.runners[plan.name].stream(request)
 
     return Target(
         plan.name,
         plan.version,
-        plan.contract.name,
-        plan.contract.description,
-        plan.contract.operations,
+        plan.contract,
         call,
         stream if plan.streamed is not None else None,
-        plan.consumed,
+        # A plan is one operation: a megaservice has no others of its contract.
+        {plan.operation.name: plan.operation},
+        consumed=plan.consumed,
         description=plan.description,
     )
 
 
-def _exposed(assembly: Assembly, key: str, transport: Transport) -> Target:
+def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
     placed = assembly.plans.placed[key]
-    try:
-        unsupported = assembly.components.get(placed.component, folder=placed.folder).unsupported
-    except RequestError:
-        unsupported = frozenset()
-    contract = transport.contract
+    if placed.megaservice is not None:
+        return replace(_megaservice(assembly.plans[placed.megaservice], services), name=key, version="")
+    info = assembly.components.get(placed.component, folder=placed.folder)
+    contract = assembly.components.contract_of(info, placed.config)
+
+    async def call(operation: str, request: Any) -> Any:
+        return await services.transports[key].call(operation, request)
+
+    def stream(operation: str, request: Any) -> Any:
+        return services.transports[key].stream(operation, request)
+
     return Target(
         key,
         "",
-        contract.name,
-        contract.description,
+        contract,
+        call,
+        stream if contract.streams else None,
         contract.operations,
-        transport.call,
-        transport.stream if contract.streams else None,
-        unsupported=unsupported,
+        unsupported=info.unsupported,
     )

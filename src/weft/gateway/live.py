@@ -23,6 +23,9 @@ PROBE_TIMEOUT_S: Final = 3.0
 """A ready service answers its health route in milliseconds; a slow one is not ready."""
 
 
+_EXAMPLE: Final = "team-embedder"
+
+
 class NewService(Struct):
     """A service to register."""
 
@@ -69,9 +72,16 @@ class LiveServices:
             request=NewService,
             response=Registration,
             tags=tags,
+            status=201,
+            examples={"request": NewService(_EXAMPLE, "embedding", "http://127.0.0.1:6000")},
         )
         app.route("POST", path, self._add, doc=adding)
-        removing = RouteDoc(summary="Forget a registration; the service itself goes on.", tags=tags)
+        removing = RouteDoc(
+            summary="Forget a registration; the service itself goes on.",
+            tags=tags,
+            status=204,
+            named={"name": _EXAMPLE},
+        )
         app.route("DELETE", f"{path}/{{name}}", self._remove, doc=removing)
 
     async def _list(self, request: Request, context: Context) -> Response:

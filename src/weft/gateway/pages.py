@@ -21,7 +21,10 @@ def add_pages(app: Application) -> None:
     """Serve the chat page."""
     for path, (name, content_type) in FILES.items():
         content = (files("weft") / "web" / name).read_bytes()
-        app.route("GET", path, _file(content, content_type), doc=RouteDoc(hidden=True))
+        doc = RouteDoc(
+            summary="The chat page.", content_type="text/html", tags=("about",), hidden=path != "/"
+        )
+        app.route("GET", path, _file(content, content_type), doc=doc)
 
 
 def _file(content: bytes, content_type: str) -> RouteHandler:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from weft.contracts import Operation
+from weft.contracts import Contract, Operation
 from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -24,22 +24,21 @@ class Target:
     Attributes:
         name: Its model name.
         version: Semantic version; empty for a service.
-        contract: Name of its contract.
-        contract_text: What the contract is for, for the documentation.
-        operations: What it can be asked; a megaservice's request types have its parameters.
+        contract: What it fulfils.
         call: ``(operation, request) -> response``.
         stream: ``(operation, request) -> chunks``; None when the contract does not stream.
+        operations: What it can be asked; a megaservice's request types have its parameters.
         consumed: Request fields that something behind it reads; None: all that the contract has.
         unsupported: Request fields that it cannot honour.
+        description: For people.
     """
 
     name: str
     version: str
-    contract: str
-    contract_text: str
-    operations: Mapping[str, Operation]
+    contract: Contract
     call: Callable[[str, Any], Awaitable[Any]]
-    stream: Callable[[str, Any], AsyncIterator[Any]] | None = None
+    stream: Callable[[str, Any], AsyncIterator[Any]] | None
+    operations: Mapping[str, Operation]
     consumed: frozenset[str] | None = None
     unsupported: frozenset[str] = frozenset()
     description: str = ""
@@ -54,7 +53,7 @@ class Target:
         known = self.consumed
         if known is None:
             known = frozenset(self.operation.request.__struct_fields__) - self.unsupported
-        return sorted(set(fields) - known - ADDRESSING)
+        return sorted(set(fields) - known - self.operation.form_fields - ADDRESSING)
 
     def check_fields(self, body: bytes) -> None:
         """Refuse what would be ignored without a word.

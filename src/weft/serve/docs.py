@@ -19,6 +19,9 @@ td,th{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px s
 .quiet{opacity:.75}
 """
 
+SERVER: Final = "http://localhost:8080"
+"""Where ``weft up`` listens unless told otherwise."""
+
 _MAX_EXAMPLE_DEPTH: Final = 6
 """Schemas may contain themselves (JSON values, trees): an example stops here."""
 
@@ -62,29 +65,40 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         parts.append(
             f"<h4>Request <span class=quiet>{escape(kind)}</span></h4>{_fields(_resolve(document, media['schema']))}"
         )
-    reply = operation["responses"]["200"].get("content", {})
+    reply = next(iter(operation["responses"].values())).get("content", {})
     for kind, media in reply.items():
         each = " (each event)" if media.get("x-weft-each-event") else ""
         shown = _type(media.get("schema", {}))
         parts.append(f"<h4>Reply <span class=quiet>{escape(kind)}{each}</span></h4><p>{shown}</p>")
-    parts.append(f"<h4>curl</h4><pre>{escape(_curl(document, path, method, content))}</pre>")
+    lines = "\n".join(curls(document, path, method))
+    parts.append(f"<h4>curl</h4><pre>{escape(lines)}</pre>")
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> "
         f"<span class=quiet>{escape(operation.get('summary', ''))}</span></summary>{''.join(parts)}</details>"
     )
 
 
-def _curl(document: dict[str, Any], path: str, method: str, content: dict[str, Any]) -> str:
-    address = "http://localhost:8080" + path
-    if "security" in document:
-        address += " -H 'Authorization: Bearer TOKEN'"
-    if "application/json" in content:
-        example = _example(document, content["application/json"]["schema"], 0)
-        body = json.dumps(example).replace("'", "'\\''")
-        return f"curl {address} -H 'Content-Type: application/json' -d '{body}'"
+def curls(document: dict[str, Any], path: str, method: str) -> list[str]:
+    """Curl lines for one operation of an OpenAPI document: one for each example, else the least that it asks for."""
+    operation = document["paths"][path][method]
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example", parameter["name"])))
+    line = f"curl {SERVER}{path}"
+    content = operation.get("requestBody", {}).get("content", {})
+    if "security" in document and "security" not in operation:
+        line += " -H 'Authorization: Bearer TOKEN'"
     if "multipart/form-data" in content:
-        return f"curl {address} -F files=@document.pdf"
-    return f"curl {address}" if method == "get" else f"curl -X {method.upper()} {address}"
+        return [f"{line} -F files=@handbook.txt"]
+    if "application/json" in content:
+        media = content["application/json"]
+        bodies = [example["value"] for example in media.get("examples", {}).values()]
+        lines = []
+        for body in bodies or [_example(document, media["schema"], 0)]:
+            quoted = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
+            lines.append(f"{line} -H 'Content-Type: application/json' -d '{quoted}'")
+        return lines
+    return [line if method == "get" else f"{line} -X {method.upper()}"]
 
 
 def _fields(schema: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -65,6 +66,8 @@ def openapi(app: Application) -> dict[str, Any]:
     ]
     types = _types(route.doc for _, route in shown)
     schemas, components = msgspec.json.schema_components(types, schema_hook=_any, ref_template=_REFERENCE)
+    for schema in components.values():
+        _describe_fields(schema)
     by_type = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for path, route in shown:
@@ -83,6 +86,34 @@ def openapi(app: Application) -> dict[str, Any]:
     return document
 
 
+_ATTRIBUTE = re.compile(r"(?:\w+(?:, )?)+:")
+
+
+def _describe_fields(schema: dict[str, Any]) -> None:
+    """Move what a class says of its attributes to the fields themselves, and leave what it says of the whole."""
+    whole, _, listed = inspect.cleandoc(schema.get("description", "")).partition("\nAttributes:\n")
+    if schema.get("description"):
+        schema["description"] = _markdown(whole)
+    fields: dict[str, list[str]] = {}
+    names: list[str] = []
+    for line in inspect.cleandoc(listed).splitlines():
+        if (head := _ATTRIBUTE.match(line)) is not None:
+            names = [name.strip() for name in head[0][:-1].split(",")]
+            fields.update({name: [line[head.end() :]] for name in names})
+        elif line.strip():
+            for name in names:
+                fields[name].append(line)
+    for name, field in schema.get("properties", {}).items():
+        if name in fields and "$ref" not in field:
+            field.setdefault("description", _markdown(" ".join(part.strip() for part in fields[name])))
+
+
+def _markdown(text: str) -> str:
+    """Docstrings' code marks as Markdown's; links to Python names as the names."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    return " ".join(text.replace("``", "`").split())
+
+
 def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     doc = route.doc
     found: dict[str, Any] = {
@@ -94,6 +125,7 @@ def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, A
         found["description"] = doc.description
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        | ({"example": doc.named[name]} if name in doc.named else {})
         for name in re.findall(r"\{(\w+)\}", path.name)
     ]
     if parameters or doc.parameters:
@@ -103,7 +135,7 @@ def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, A
         body["application/json"] = {"schema": schemas[_key(doc.request)]}
         if doc.examples:
             body["application/json"]["examples"] = {
-                name: {"value": value} for name, value in doc.examples.items()
+                name: {"value": msgspec.to_builtins(value)} for name, value in doc.examples.items()
             }
     if doc.form is not None:
         body["multipart/form-data"] = {"schema": doc.form}
@@ -133,7 +165,10 @@ def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str
         failure = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}
     else:
         failure = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"200": ok, "default": {"description": "It failed; the status says how.", "content": failure}}
+    return {
+        str(doc.status): ok,
+        "default": {"description": "It failed; the status says how.", "content": failure},
+    }
 
 
 def _types(docs: Any) -> list[Any]:
@@ -170,5 +205,7 @@ def documentation_routes(app: Application) -> None:
             made["page"] = page(html, inline_style=style)
         return made["page"]
 
-    app.route("GET", "/openapi.json", document, doc=RouteDoc(summary="This document.", tags=("about",)))
-    app.route("GET", "/docs", docs, doc=RouteDoc(hidden=True))
+    about = RouteDoc(summary="This document.", content_type="application/json", tags=("about",))
+    app.route("GET", "/openapi.json", document, doc=about)
+    page_doc = RouteDoc(summary="The same as a page, for people.", content_type="text/html", tags=("about",))
+    app.route("GET", "/docs", docs, doc=page_doc)

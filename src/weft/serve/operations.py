@@ -99,9 +99,7 @@ def operation_routes(
         for route in routes:
             answer = Answer(app, operation, route, call=call, stream=stream, service=service or app.name)
             doc = RouteDoc(
-                summary=f"{contract.description}"
-                if operation is contract.primary
-                else f"{contract.name}: {operation.name}",
+                summary=operation_summary(contract, operation),
                 request=operation.request,
                 response=operation.response,
                 chunk=operation.chunk if stream is not None else None,
@@ -109,6 +107,15 @@ def operation_routes(
                 opea=route.opea,
             )
             add_route(app, operation, route, answer, doc, prefix=prefix)
+
+
+def operation_summary(contract: Contract, operation: Operation) -> str:
+    """What an operation does, in a line: the contract's own words, and its Protocol's for what it has beside."""
+    if operation.name == contract.primary.name:
+        return contract.description
+    method = getattr(contract.protocol, operation.name, None)
+    said = (getattr(method, "__doc__", None) or "").strip().partition("\n")[0]
+    return said or f"{contract.name}: {operation.name}"
 
 
 def scoped(contract: Contract, call: Call) -> Call:

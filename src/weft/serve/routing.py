@@ -34,6 +34,8 @@ class RouteDoc:
         content_type: Of a reply that is no JSON.
         opea: One of OPEA's routes.
         examples: Request bodies by name.
+        named: A value for each of the path's ``{name}`` segments, for examples.
+        status: Of a reply that is no error.
         hidden: Left out.
     """
 
@@ -48,6 +50,8 @@ class RouteDoc:
     content_type: str = ""
     opea: bool = False
     examples: dict[str, Any] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    status: int = 200
     hidden: bool = False
 
 

@@ -17,7 +17,7 @@ async def nothing(operation: str, request: Any) -> Any:
 
 
 def target(name: str = "chatqna", version: str = "1.2.0", consumed: frozenset[str] | None = None) -> Target:
-    return Target(name, version, "chat", "", CONTRACT.operations, nothing, consumed=consumed)
+    return Target(name, version, CONTRACT, nothing, None, CONTRACT.operations, consumed)
 
 
 @pytest.mark.parametrize("model", ["chatqna", "chatqna@1", "chatqna@1.2", "chatqna@1.2.0", ""])
