@@ -14,6 +14,7 @@
     ├── StateError                state on disk is locked, damaged or of another schema version
     ├── PortTakenError            the port asked for is in use
     ├── NotReadyError             a service did not become ready in time
+    ├── NonconformantError        a service breaks the specification
     └── RequestError              one request failed; has an HTTP status
         ├── InvalidRequestError       400  the caller sent something wrong (``param`` names it)
         │   ├── UnsupportedParameterError   a field that nothing consumes
@@ -158,6 +159,13 @@ class NotReadyError(WeftError):
 
     code = "not_ready"
     exit_code = 10
+
+
+class NonconformantError(WeftError):
+    """A service breaks a *must* of the microservice specification; ``weft conform`` has printed which."""
+
+    code = "nonconformant"
+    exit_code = 12
 
 
 class RequestError(WeftError):
@@ -382,6 +390,7 @@ EXIT_CODES: dict[int, str] = {
     9: "the port is taken",
     10: "a service is not ready or not reachable",
     11: "a request failed",
+    12: "a service breaks the specification",
     130: "stopped by Ctrl-C",
 }
 """What each exit status of the command line means."""

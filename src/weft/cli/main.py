@@ -17,6 +17,7 @@ COMMANDS = {
     "call": "Send JSON to a running megaservice or service.",
     "init": "Write a first spec, or a first component.",
     "check": "Check specs without starting anything.",
+    "conform": "Check a live service against the specification.",
     "models": "List, fetch and remove model files.",
     "components": "List the components that are installed.",
     "registry": "List, add and remove live services.",

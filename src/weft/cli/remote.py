@@ -33,23 +33,31 @@ def run(work: Coroutine[Any, Any, R]) -> R:
 
 
 @asynccontextmanager
-async def gateway(url: str | None, *, timeout_s: float = 60.0) -> AsyncIterator[Endpoint]:
-    """An endpoint for the gateway, with the access token if there is one."""
+async def connected(
+    base: str,
+    *,
+    start: str = "start it with: weft up chatqna   (or say where it is: --url, or WEFT_URL)",
+) -> AsyncIterator[tuple[Client, list[tuple[str, str]]]]:
+    """A client, and the headers that carry the access token if there is one; ``start`` is said when nothing answers."""
     settings = from_environment()
-    base = url or settings.url
     client = Client(
         ssl_context=tls_context(settings) if base.startswith("https:") else None, **_proxies(settings)
     )
     headers = [("authorization", f"Bearer {settings.access_token}")] if settings.access_token else []
     try:
-        yield client.endpoint(base, timeout_s=timeout_s, headers=headers)
+        yield client, headers
     except UnreachableError as error:
-        raise NotReadyError(
-            f"nothing answers at {base}",
-            hint="start it with: weft up chatqna   (or say where it is: --url, or WEFT_URL)",
-        ) from error
+        raise NotReadyError(f"nothing answers at {base}", hint=start) from error
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def gateway(url: str | None, *, timeout_s: float = 60.0) -> AsyncIterator[Endpoint]:
+    """An endpoint for the gateway, with the access token if there is one."""
+    base = url or from_environment().url
+    async with connected(base) as (client, headers):
+        yield client.endpoint(base, timeout_s=timeout_s, headers=headers)
 
 
 def _proxies(settings: Settings) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def _serve(
 
     settings = from_environment()
     info = Components().get(component, folder=Path.cwd())
-    spec = loads(_spec(component, config, info), file=f"weft serve {component}")
+    # A name without a folder: files beside it are files of the current folder.
+    spec = loads(_spec(component, config, info), file="weft serve")
     plans = check(spec, Components())
     running = Running([], False, 1, host_settings(settings, data or settings.data_dir / "serve"), {})
     running.secrets = running.find_secrets(plans, settings)

@@ -168,12 +168,28 @@ class Operation:
         Raises:
             InvalidRequestError: It is not JSON, or no form fits.
         """
+        form = self._form(body)
+        return decoded(form, body), form
+
+    def _form(self, body: bytes) -> Form:
         if self.forms:
             fields = top_level_fields(body)
             for form in self.forms:
                 if form.matches(fields):
-                    return form.decode(body), form
-        return self.own.decode(body), self.own
+                    return form
+        return self.own
+
+
+def decoded(form: Form, body: bytes) -> Any:
+    """The request in ``body``, however deep it is nested: what goes deeper than the decoder is the caller's fault.
+
+    Raises:
+        InvalidRequestError: It is not this form.
+    """
+    try:
+        return form.decode(body)
+    except RecursionError as error:
+        raise InvalidRequestError("the request body is nested too deeply to be read") from error
 
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -183,7 +199,7 @@ def top_level_fields(body: bytes) -> frozenset[str]:
     """The keys of the JSON object in ``body``; none when it is empty or no object."""
     try:
         return frozenset(_decode_object(body)) if body else frozenset()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return frozenset()
 
 
