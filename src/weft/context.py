@@ -11,8 +11,41 @@ import time
 from contextvars import ContextVar
 from typing import Final
 
+from weft.types import Usage
+
 DEFAULT_TENANT: Final = "default"
 """The tenant of installations that have only one."""
+
+
+class Tally:
+    """Adds token counts up.
+
+    A component may hand on the very usage that it was given (a reply made from an answer): the same object counts once.
+
+    Attributes:
+        total: The sum; None while nothing was counted.
+    """
+
+    __slots__ = ("_seen", "total")
+
+    def __init__(self) -> None:
+        self.total: Usage | None = None
+        self._seen: list[Usage] = []
+
+    def add(self, usage: Usage | None) -> None:
+        """Count a report, unless it is one that was counted."""
+        if usage is None:
+            return
+        for seen in self._seen:
+            if seen is usage:
+                return
+        self._seen.append(usage)
+        self.total = usage if self.total is None else self.total + usage
+
+    def merge(self, other: Tally) -> None:
+        """Count every report of another."""
+        for usage in other._seen:
+            self.add(usage)
 
 
 class Context:
@@ -28,6 +61,7 @@ class Context:
         step: The journal's id of the step that runs now; a step begun under it has it as its parent.
         run: The journal's id of the run.
         usage: Token counts of this request, summed by the run.
+        tally: Where token counts go: every run of a megaservice has its own. None: nobody counts yet.
         values: Whatever one layer leaves for another of the same request, by name. Small; usually empty.
     """
 
@@ -40,6 +74,7 @@ class Context:
         "request_id",
         "run",
         "step",
+        "tally",
         "tenant",
         "trace_flags",
         "usage",
@@ -64,6 +99,7 @@ class Context:
         self.step = 0
         self.run = 0
         self.usage: tuple[int, int] | None = None
+        self.tally: Tally | None = None
         self.values: dict[str, object] | None = None
         self._trace_id = self._span_id = ""
         self.trace_flags = "01"
@@ -110,6 +146,17 @@ class Context:
         deadline = time.monotonic() + timeout_s
         if self.deadline is None or deadline < self.deadline:
             self.deadline = deadline
+
+    def count(self, usage: Usage | None) -> None:
+        """Count tokens that were used for this request."""
+        if usage is not None:
+            self.counting().add(usage)
+
+    def counting(self) -> Tally:
+        """Where token counts go."""
+        if self.tally is None:
+            self.tally = Tally()
+        return self.tally
 
     def scope(self) -> tuple[str, list[str] | None]:
         """Tenant and readers, as a scoped store asks for them."""

@@ -6,24 +6,24 @@ A megaservice fulfils its contract by running its plan, so it is called like any
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from weft import context
 from weft.contracts import Contract
-from weft.contracts.chat import ChatDescription
-from weft.errors import ComponentError, InternalError, NotReadyError, UsageError, WeftError
+from weft.errors import ComponentError, InternalError, UsageError, WeftError
 from weft.host import Host
 from weft.http.client import Client
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, widen
 from weft.registry.components import Components, instantiate
-from weft.run import Breakers, RetryBudget, Runner
+from weft.run import Breakers, RetryBudget, Runner, Tools, handle
 from weft.spec.model import SecretRef
-from weft.transport.base import Transport, bound
-from weft.transport.clock import SystemClock
+from weft.transport.base import Transport
+from weft.transport.clock import Clock, SystemClock
 from weft.transport.http import HttpTransport
-from weft.transport.local import LocalTransport, is_async
+from weft.transport.local import LocalTransport, in_one_chunk, is_async
 from weft.transport.signing import ContextSigner
 
 LANE_THREADS = 4
@@ -31,33 +31,6 @@ LANE_THREADS = 4
 
 LANE_QUEUE = 64
 """Calls that may wait for one of these threads before callers are told to come back."""
-
-
-class Handle:
-    """A service as a component sees it that uses it: its contract's operations, wherever it runs."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def __getattr__(self, operation: str) -> Any:
-        if operation.startswith("_") or operation not in self._transport.contract.operations:
-            raise AttributeError(f"{self._transport.contract.name} has no operation '{operation}'")
-        call = bound(self._transport, operation)
-        self.__dict__[operation] = call  # looked up once
-        return call
-
-    def stream(self, request: Any) -> AsyncIterator[Any]:
-        """The primary operation, in chunks."""
-        return self._transport.stream(self._transport.contract.primary.name, request)
-
-    async def describe(self, request: Any) -> Any:
-        """What the service says of itself; a chat service need not say anything."""
-        instance = getattr(self._transport, "instance", self._transport)
-        if isinstance(self._transport, MegaserviceTransport) or (
-            isinstance(self._transport, LocalTransport) and not hasattr(instance, "describe")
-        ):
-            return ChatDescription(self._transport.service)
-        return await self._transport.call("describe", request)
 
 
 class MegaserviceTransport:
@@ -70,19 +43,28 @@ class MegaserviceTransport:
         self.contract = plan.contract
         self._runner = runner
         self._request = plan.operation.request
+        self._streams = plan.streamed is not None
 
     async def call(self, operation: str, request: Any) -> Any:
         """See :class:`weft.transport.base.Transport`."""
-        return await self._runner.invoke(self._widened(operation, request))
+        if operation == self.contract.primary.name:
+            return await self._runner.invoke(widen(request, self._request))
+        default = self.contract.operations[operation].default
+        if default is None:
+            raise InternalError(f"megaservice '{self.service}' has no operation '{operation}'")
+        return default(self.service)
 
     def stream(self, operation: str, request: Any) -> AsyncIterator[Any]:
-        """See :class:`weft.transport.base.Transport`."""
-        return self._runner.stream(self._widened(operation, request))
+        """See :class:`weft.transport.base.Transport`: one that does not stream gives its whole answer as one chunk."""
+        asked = self.contract.operations[operation]
+        if self._streams:
+            return self._runner.stream(widen(request, self._request))
+        return in_one_chunk(partial(self.call, operation), asked.chunk)(request)
 
-    def _widened(self, operation: str, request: Any) -> Any:
-        if operation != self.contract.primary.name:
-            raise InternalError(f"megaservice '{self.service}' has no operation '{operation}'")
-        return request if isinstance(request, self._request) else widen(request, self._request)
+    def has(self, operation: str) -> bool:
+        """Whether it can be asked: its one operation, and what its contract answers for it."""
+        asked = self.contract.operations[operation]
+        return asked is self.contract.primary or asked.default is not None
 
     async def ready(self) -> bool:
         """See :class:`weft.transport.base.Transport`: its services are asked by themselves."""
@@ -104,9 +86,11 @@ class Services:
         secret: Gives a secret by name; None: there is none of that name.
         client: Calls services elsewhere.
         endpoints: Service to the addresses at which the supervisor runs it.
-        registered: Registered service to its address.
+        registered: Makes the transport to a service that is placed on a registered name.
         signer: Signs the caller's identity for services elsewhere.
         only: Make these services and what they use; None: all.
+        clock: Time, for tests to replace.
+        through: Put around the transport of each component of this process (the loopback, in tests).
 
     Attributes:
         transports: Every service by key, once started.
@@ -124,17 +108,21 @@ class Services:
         secret: Callable[[str], str | None],
         client: Client | None = None,
         endpoints: Mapping[str, Sequence[str]] | None = None,
-        registered: Mapping[str, str] | None = None,
+        registered: Callable[[Placed, Contract], Transport] | None = None,
         signer: ContextSigner | None = None,
         only: str | None = None,
+        clock: Clock | None = None,
+        through: Callable[[Placed, Transport], Transport] | None = None,
     ) -> None:
         self._plans, self._components = plans, components
         self._host, self._journal, self._metrics = host, journal, metrics
         self._secret, self._client, self._signer = secret, client, signer
-        self._endpoints, self._registered = endpoints or {}, registered or {}
+        self._endpoints, self._registered = endpoints or {}, registered
         self._only = only
-        clock = SystemClock()
+        self._clock = clock = clock or SystemClock()
+        self._through = through
         self._budget, self._breakers = RetryBudget(), Breakers(clock)
+        self.tools = Tools(journal, clock, self._budget, self._breakers, metrics)
         self._started: list[tuple[str, Any]] = []
         self.transports: dict[str, Transport] = {}
         self.runners: dict[str, Runner] = {}
@@ -170,6 +158,8 @@ class Services:
             if key not in wanted:
                 wanted.add(key)
                 waiting += placed[key].uses.values()
+                if (megaservice := placed[key].megaservice) is not None:
+                    waiting += self._plans[megaservice].services
         return [entry for key, entry in placed.items() if key in wanted]
 
     def _runner(self, plan: Plan) -> Runner:
@@ -181,6 +171,7 @@ class Services:
                 budget=self._budget,
                 breakers=self._breakers,
                 metrics=self._metrics,
+                clock=self._clock,
             )
         return self.runners[plan.name]
 
@@ -195,7 +186,7 @@ class Services:
             return self._remote(placed, contract)
         if placed.key in self._endpoints and placed.key != self._only:
             return self._remote(placed, contract)
-        uses = {name: self._used(self.transports[key]) for name, key in placed.uses.items()}
+        uses = {name: self._used(name, self.transports[key]) for name, key in placed.uses.items()}
         instance = instantiate(info, config, uses)
         host = self._host(placed.key, config)
         if (start := getattr(instance, "start", None)) is not None:
@@ -214,20 +205,22 @@ class Services:
             if (method := getattr(instance, operation, None)) is not None
         )
         lane = host.lane(threads=LANE_THREADS, queue=LANE_QUEUE) if blocks else None
-        return LocalTransport(placed.key, placed.component, contract, instance, lane=lane)
+        url = config.get("url")
+        backend = url if isinstance(url, str) else None
+        local = LocalTransport(placed.key, placed.component, contract, instance, lane=lane, backend=backend)
+        return local if self._through is None else self._through(placed, local)
 
-    def _remote(self, placed: Placed, contract: Contract) -> HttpTransport:
+    def _remote(self, placed: Placed, contract: Contract) -> Transport:
+        if placed.at.kind == "registry":
+            if self._registered is None:
+                raise UsageError(
+                    f"service '{placed.key}' is placed on a registered name, and there is no registry"
+                )
+            return self._registered(placed, contract)
         if self._client is None:
             raise UsageError(f"service '{placed.key}' runs elsewhere, and there is no client to call it with")
         if placed.at.kind == "url":
             urls: Sequence[str] = [placed.at.target]
-        elif placed.at.kind == "registry":
-            url = self._registered.get(placed.at.target)
-            if url is None:
-                raise NotReadyError(
-                    f"no service is registered as '{placed.at.target}' (service '{placed.key}' needs it)"
-                )
-            urls = [url]
         else:
             urls = self._endpoints.get(placed.key, ())
             if not urls:
@@ -238,10 +231,10 @@ class Services:
             placed.key, placed.component, contract, urls, client=self._client, signer=self._signer
         )
 
-    def _used(self, transport: Transport) -> Any:
-        handle = Handle(transport)
+    def _used(self, slot: str, transport: Transport) -> Any:
+        used = handle(transport, slot, self.tools)
         scope = transport.contract.scope
-        return scope(handle, context.scope) if scope is not None else handle
+        return scope(used, context.scope) if scope is not None else used
 
     async def aclose(self) -> None:
         """Close the megaservices, then the components in reverse order, each whatever became of the others."""

@@ -58,14 +58,19 @@ class Code:
             fields: The Struct's fields: their defaults stand in for what was skipped.
             empty: A field that is None for now: the run puts each element of a list there.
         """
-        arguments = []
+        values = {} if empty is None else {empty: "None"}
         for name, expression in inputs.items():
             alternatives: list[Input | _Default] = [expression]
             if fields[name].default is not NODEFAULT or fields[name].default_factory is not NODEFAULT:
                 alternatives.append(_Default(fields[name]))
-            arguments.append(_argument(name, self._text(alternatives)))
-        if empty is not None:
-            arguments.append(_argument(empty, "None"))
+            values[name] = self._text(alternatives)
+        # Leading fields go by position, which a Struct takes faster than by name.
+        arguments = []
+        for name in getattr(type_, "__match_args__", ()):
+            if name not in values:
+                break
+            arguments.append(values.pop(name))
+        arguments += [_argument(name, text) for name, text in values.items()]
         self._constants["R"] = type_
         return self._function(f"R({', '.join(arguments)})")
 

@@ -11,15 +11,14 @@ from contextvars import Token
 from typing import Any
 
 from weft.context import Context, current
-from weft.contracts.chat import ChatDescription
 from weft.errors import DeadlineError
 from weft.observe.journal import CANCELLED, FAILED, FIRST, OK, STARTED
 from weft.run.failures import as_failure, is_cancelled
-from weft.run.state import fork
+from weft.run.state import copied
 from weft.run.step import Target, Tools, settle, target
 from weft.run.streams import close
-from weft.run.usage import tally
 from weft.transport.base import Call, StreamCall, Transport, can_be_asked
+from weft.types import Usage
 
 
 def handle(transport: Transport, slot: str, tools: Tools) -> Any:
@@ -42,8 +41,6 @@ def handle(transport: Transport, slot: str, tools: Tools) -> Any:
         if streams and operation is contract.primary:
             counts = "usage" in getattr(operation.chunk, "__struct_fields__", ())
             made.stream = _streaming(aim, slot, tools, counts=counts)
-    if contract.name == "chat" and not hasattr(made, "describe"):
-        made.describe = _unknown_model(transport.service)
     return made
 
 
@@ -53,25 +50,21 @@ class Handle:
     def __init__(self, service: str) -> None:
         self._service = service
 
-    # Set by `handle`, each only if the service can be asked for it.
-    describe: Call
+    # Set by `handle`, if its contract streams.
     stream: StreamCall
+
+    def __getattr__(self, operation: str) -> Any:
+        # Only what was not set comes here.
+        raise AttributeError(f"{self!r} cannot be asked to '{operation}'")
 
     def __repr__(self) -> str:
         return f"<service '{self._service}'>"
 
 
-def _unknown_model(service: str) -> Call:
-    async def describe(_request: Any) -> ChatDescription:
-        return ChatDescription(service)
-
-    return describe
-
-
 class _Begun:
     """One call under way."""
 
-    __slots__ = ("_admitted", "_aim", "_outer", "_slot", "_started_ns", "_step", "_tools")
+    __slots__ = ("_admitted", "_aim", "_inner", "_outer", "_slot", "_started_ns", "_step", "_tools")
 
     def __init__(self, aim: Target, slot: str, tools: Tools) -> None:
         self._aim, self._slot, self._tools = aim, slot, tools
@@ -81,13 +74,16 @@ class _Begun:
         if outer.deadline is not None and self._started_ns >= outer.deadline * 1e9:
             raise DeadlineError("the time allowed for the request was up", service=aim.service)
         self._step = tools.journal.new_step()
+        self._inner: Context | None = None
         self._write(STARTED, None, self._started_ns)
 
     def enter(self) -> Token[Context]:
         """Give the call a context of its own, so that what it calls in turn is a step below it; reset it afterwards."""
-        token = current.set(self._outer)
-        fork(self._outer).step = self._step
-        return token
+        if self._inner is None:
+            self._outer.counting()  # made here if nobody counts yet, so that both have the same
+            self._inner = copied(self._outer)
+            self._inner.step = self._step
+        return current.set(self._inner)
 
     def admit(self) -> None:
         """Ask the circuit breaker."""
@@ -95,8 +91,14 @@ class _Begun:
             self._aim.breaker.admit()
             self._admitted = True
 
+    def count(self, usage: Usage | None) -> None:
+        """Count what it cost."""
+        self._outer.count(usage)
+
     def first(self) -> None:
         """The first chunk is there."""
+        if self._aim.breaker is not None:
+            self._aim.breaker.succeeded()
         self._write(FIRST, None, self._tools.clock.now_ns())
 
     def ended(self) -> None:
@@ -146,8 +148,8 @@ def _asking(aim: Target, slot: str, tools: Tools, *, counts: bool) -> Call:
         finally:
             current.reset(token)
         begun.ended()
-        if counts and (counting := tally.get()) is not None:
-            counting.add(response.usage)
+        if counts:
+            begun.count(response.usage)
         return response
 
     return ask
@@ -161,8 +163,17 @@ def _streaming(aim: Target, slot: str, tools: Tools, *, counts: bool) -> StreamC
         usage, is_first = None, True
         try:
             begun.admit()
-            chunks = aiter(aim.stream(request))
-            async for chunk in chunks:
+            while True:
+                # Entered for each chunk: between them it is the reader's own context that must be current.
+                token = begun.enter()
+                try:
+                    if chunks is None:
+                        chunks = aiter(aim.stream(request))
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    break
+                finally:
+                    current.reset(token)
                 if is_first:
                     is_first = False
                     begun.first()
@@ -175,8 +186,7 @@ def _streaming(aim: Target, slot: str, tools: Tools, *, counts: bool) -> StreamC
                 raise
             raise failure from failure.__cause__
         finally:
-            if (counting := tally.get()) is not None:
-                counting.add(usage)
+            begun.count(usage)
             await close(chunks)
         begun.ended()
 

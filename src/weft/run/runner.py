@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -24,8 +24,7 @@ from weft.run.program import Block, Program, schedule
 from weft.run.state import Collects, Run, fork
 from weft.run.step import Step, Tools
 from weft.run.stream import RunRelay, RunStream
-from weft.run.usage import tally
-from weft.transport.base import Transport
+from weft.transport.base import Call, Transport
 from weft.transport.clock import Clock, SystemClock
 from weft.types import Stream
 
@@ -38,11 +37,13 @@ class Flow:
     """One variant, ready to run.
 
     Attributes:
-        counts: Whether the replies can carry token counts.
+        lines: The work of the program, a line each, as :meth:`Runner.walk` reads it.
+        counts: Whether the replies can carry the token counts of the whole graph.
         output_name: The node that makes the output, for messages.
     """
 
     program: Program[Step]
+    lines: tuple[Line, ...]
     collects: Collects
     output: Getter
     output_slot: int | None
@@ -121,12 +122,13 @@ class Runner:
         only = program.work[-1] if program.work else None
         return Flow(
             program=program,
+            lines=tuple(_line(item) for item in program.work),
             collects=collects,
             output=variant.output,
             output_slot=variant.output_slot,
             output_needs=variant.output_needs or ((variant.output_slot,) if variant.output_slot else ()),
             output_collects=variant.output_collects,
-            counts="usage" in getattr(answer, "__struct_fields__", ()),
+            counts=_carries_usage(answer, is_chunk=variant.stream),
             output_name=output_node.name if output_node is not None else None,
             is_relayable=isinstance(only, Step)
             and only.slot == variant.output_slot
@@ -170,45 +172,30 @@ class Runner:
             context = Context()
             own = current.set(context)
         flow = self._whole
-        outer = tally.get()
         failure: BaseException | None = None
         run, restore = self.begin(context, flow, request)
-        counting = tally.set(run.tally)
+        limit = run.limit
+        if limit is not None:
+            limit.enter(running_task())
         try:
-            response = await self._in_time(flow, run)
+            response = await self._respond(flow, run)
         except BaseException as error:
             failure = error
+            if limit is not None and limit.leave() and isinstance(error, asyncio.CancelledError):
+                failure = run.out_of_time()
+                raise failure from error
             raise
+        else:
+            if limit is not None:
+                limit.leave()
         finally:
-            tally.reset(counting)
             restore()
             self.end(run, failure)
             if own is not None:
                 current.reset(own)
         total = run.tally.total
-        if total is not None:
-            if not flow.counts:
-                if outer is not None:
-                    outer.add(total)
-            elif response.usage is not total:
-                response = msgspec.structs.replace(response, usage=total)
-        return response
-
-    async def _in_time(self, flow: Flow, run: Run) -> Any:
-        limit = run.limit
-        if limit is None:
-            return await self._respond(flow, run)
-        limit.enter(running_task())
-        try:
-            response = await self._respond(flow, run)
-        except asyncio.CancelledError as error:
-            if limit.leave():
-                raise run.out_of_time() from error
-            raise
-        except BaseException:
-            limit.leave()
-            raise
-        limit.leave()
+        if total is not None and flow.counts and response.usage is not total:
+            response = msgspec.structs.replace(response, usage=total)
         return response
 
     async def _respond(self, flow: Flow, run: Run) -> Any:
@@ -262,11 +249,11 @@ class Runner:
         Raises:
             DeadlineError: There is no time left.
         """
-        run = Run(self.journal, self._clock, context, request, flow.collects)
-        step, number, deadline = context.step, context.run, context.deadline
+        run = Run(self.journal, self._clock, context, request, flow.collects, hands_up=not flow.counts)
+        step, number, deadline, counting = context.step, context.run, context.deadline, context.tally
 
         def restore() -> None:
-            context.step, context.run, context.deadline = step, number, deadline
+            context.step, context.run, context.deadline, context.tally = step, number, deadline, counting
 
         try:
             run.begin(self.plan.timeout_s)
@@ -276,15 +263,17 @@ class Runner:
             raise
         name, request_id = self.plan.name, context.request_id
         run.journal.record((run.id, run.step, step, STARTED, name, "", 0, 0, run.started_ns, request_id))
-        context.run, context.step = run.id, run.step
+        context.run, context.step, context.tally = run.id, run.step, run.tally
         return run, restore
 
     def end(self, run: Run, failure: BaseException | None) -> None:
-        """Write down how a run ended."""
+        """Write down how a run ended; its context is as it was before it."""
         if run.limit is not None:
             run.limit.cancel()
         total = run.tally.total
         if total is not None:
+            if run.hands_up:
+                run.context.counting().merge(run.tally)
             run.context.usage = total.prompt_tokens, total.completion_tokens
         status, detail = OK, None
         if failure is not None:
@@ -304,37 +293,35 @@ class Runner:
         )
         run_id, parent = run.id, run.step
         now_ns = run.started_ns
-        for step in flow.program.work:
-            if type(step) is Block:
-                await self._together(step, run)
-                now_ns = now()
-                continue
-            assert type(step) is Step
-            if not step.plain:
-                run.arrived(step.slot, await step.perform(run))
+        for is_plain, name, service, build, call, counts, observe, slot, step in flow.lines:
+            if not is_plain:
+                if isinstance(step, Block):
+                    await self._together(step, run)
+                else:
+                    run.arrived(slot, await step.perform(run))
                 now_ns = now()
                 continue
             # What Step.perform does for a node without any of its options, without its calls.
             if deadline_ns is not None and now_ns >= deadline_ns:
                 run.stopped.append(step.name)
                 raise run.out_of_time()
-            name, service = step.name, step.service
             number = context.step = new_step()
             record((run_id, number, parent, STARTED, name, service, 0, 0, now_ns, None))
             try:
-                response = await step.call(step.build(values))
+                response = await call(build(values))
             except BaseException as error:
+                assert isinstance(step, Step)
                 failure = step.ended_with(run, error, (number, parent, name, service, 0, 0, now_ns))
                 if failure is error:
                     raise
                 raise failure from failure.__cause__
             started_ns, now_ns = now_ns, now()
             record((run_id, number, parent, OK, name, service, 0, 0, now_ns, None))
-            if step.observe is not None:
-                step.observe((now_ns - started_ns) * 1e-9)
-            if step.counts:
+            if observe is not None:
+                observe((now_ns - started_ns) * 1e-9)
+            if counts:
                 run.tally.add(response.usage)
-            values[step.slot] = response
+            values[slot] = response
 
     async def _together(self, block: Block[Step], run: Run) -> None:
         """Run nodes each as soon as what it needs is there."""
@@ -401,6 +388,30 @@ class Runner:
                 await step.perform(run)
         except RequestError:
             return  # it is in the journal and in the metrics; the request must not know
+
+
+def _line(item: Step | Block[Step]) -> Line:
+    if isinstance(item, Block):
+        first = item.steps[0]
+        return (False, "", "", first.build, first.call, False, None, 0, item)
+    step = item
+    return (
+        step.plain,
+        step.name,
+        step.service,
+        step.build,
+        step.call,
+        step.counts,
+        step.observe,
+        step.slot,
+        step,
+    )
+
+
+def _carries_usage(answer: Any, *, is_chunk: bool) -> bool:
+    """Whether a response can carry the sum of the graph; a chunk only if one can be sent that has nothing else in it."""
+    fields = getattr(answer, "__struct_fields__", ())
+    return "usage" in fields and ("choices" in fields or not is_chunk)
 
 
 def _observed(variant: Variant) -> dict[int, tuple[int, ...]]:

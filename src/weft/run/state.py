@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from weft.context import Context, current
+from weft.context import Context, Tally, current
 from weft.errors import DeadlineError
 from weft.observe.journal import CANCELLED, FAILED, Journal
 from weft.plan import PENDING
 from weft.run.failures import as_failure, is_cancelled, out_of_time
 from weft.run.limit import Limit
-from weft.run.usage import Tally
 from weft.transport.clock import Clock
 from weft.types import Stream
 
@@ -32,8 +31,9 @@ class Run:
         step: The journal's id of this run's own step, the parent of its nodes.
         values: The slots; 0 is the request.
         context: The request's; nodes that run together have copies of it.
+        hands_up: Whether the token counts go to whoever counts around it, because the reply cannot carry them.
         deadline_ns: When the time is up; None: never.
-        stopped: Names of nodes that were cancelled, in that order.
+        stopped: Nodes that were cancelled, in that order.
         streams: Live streams, in the order in which they were opened.
         collects: Slot to what folds its chunks into a response.
         taps: Copies of streams, by the slot of the node that observes.
@@ -49,6 +49,7 @@ class Run:
         "collects",
         "context",
         "deadline_ns",
+        "hands_up",
         "id",
         "journal",
         "limit",
@@ -63,7 +64,14 @@ class Run:
     )
 
     def __init__(
-        self, journal: Journal, clock: Clock, context: Context, request: Any, collects: Collects
+        self,
+        journal: Journal,
+        clock: Clock,
+        context: Context,
+        request: Any,
+        collects: Collects,
+        *,
+        hands_up: bool = False,
     ) -> None:
         self.journal, self.clock, self.context = journal, clock, context
         self.collects = collects
@@ -76,6 +84,7 @@ class Run:
         self.deadline_ns: int | None = None
         self.limit: Limit | None = None
         self.tally = Tally()
+        self.hands_up = hands_up
         # Most runs have none of these: they are made when they are needed.
         self.stopped: list[str] = []
         self.streams: list[Stream[Any]] = []
@@ -195,6 +204,13 @@ class Run:
 
 def fork(context: Context, deadline: float | None = None) -> Context:
     """A copy of the request's context for what runs beside other things, or under a deadline of its own; made current."""
+    copy = copied(context, deadline)
+    current.set(copy)
+    return copy
+
+
+def copied(context: Context, deadline: float | None = None) -> Context:
+    """A copy of the request's context."""
     copy = Context.__new__(Context)
     copy.request_id = context.request_id
     copy.deadline = context.deadline if deadline is None else deadline
@@ -204,10 +220,10 @@ def fork(context: Context, deadline: float | None = None) -> Context:
     copy.step = context.step
     copy.run = context.run
     copy.usage = context.usage
+    copy.tally = context.tally
     copy.values = context.values
     copy.trace_flags = context.trace_flags
     # The trace's ids are made when they are first asked for: by the original, so that all copies have the same.
     copy._trace_id = context.trace_id  # noqa: SLF001 - a copy of one Context, made where it is hot
     copy._span_id = context.span_id  # noqa: SLF001 - as above
-    current.set(copy)
     return copy

@@ -16,7 +16,6 @@ from weft.run.group import start_task, stop_tasks
 from weft.run.limit import running_task
 from weft.run.state import Run
 from weft.run.step import Direct
-from weft.run.usage import tally
 from weft.transport.base import WireStream
 from weft.types import Stream, Usage
 
@@ -68,7 +67,7 @@ class RunStream:
     # How it runs.
 
     async def _inside(self, work: Awaitable[T]) -> T:
-        """Await a part of the run: under its deadline, in its context, counting its tokens."""
+        """Await a part of the run: under its deadline, in its context."""
         run = self._run
         if run is None:
             try:
@@ -78,11 +77,9 @@ class RunStream:
                 _drop(work)
                 raise
         own = current.set(self._own) if self._own is not None else None
-        counting = tally.set(run.tally)
         try:
             return await self._in_time(run, work)
         finally:
-            tally.reset(counting)
             if own is not None:
                 current.reset(own)
 

@@ -7,7 +7,7 @@ server-sent events.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -25,6 +25,7 @@ from weft.serve.routing import JSON, RouteDoc, RouteHandler
 from weft.serve.streams import chat_events, events, relay_reply, stream_reply
 from weft.serve.uploads import FORM_SCHEMA, read_ingest
 from weft.transport.base import WireStream
+from weft.transport.http import USAGE_HEADER
 
 Call = Callable[[str, Any], Awaitable[Any]]
 """``(operation's name, request) -> response``, as ``Transport.call``."""
@@ -184,6 +185,7 @@ class Answer:
     __slots__ = (
         "_app",
         "_call",
+        "_carries_usage",
         "_forms",
         "_has_flag",
         "_name",
@@ -210,6 +212,7 @@ class Answer:
         # A request that does not declare `stream` is asked to stream by its caller all the same.
         self._has_flag = "stream" in operation.request.__struct_fields__
         self._forms = operation.request is IngestRequest
+        self._carries_usage = "usage" in operation.response.__struct_fields__
 
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
         """Decode, call, encode."""
@@ -249,7 +252,14 @@ class Answer:
             response = await self._in_time(asked, context)
         if is_upload and any(file.outcome == "refused" for file in response.files):
             return _refused(response)
-        return Response(200, (), form.encode(response, asked))
+        return Response(200, self._spent(context), form.encode(response, asked))
+
+    def _spent(self, context: Context) -> Sequence[tuple[str, str]]:
+        """What a reply cost, where it has no field for that."""
+        total = context.tally.total if context.tally is not None and not self._carries_usage else None
+        if total is None:
+            return ()
+        return ((USAGE_HEADER, f"{total.prompt_tokens},{total.completion_tokens}"),)
 
     async def _in_time(self, asked: Any, context: Context) -> Any:
         left = context.time_left_s() or 0.0

@@ -21,6 +21,7 @@ from weft.transport.requests import streamed, whole
 from weft.transport.signing import ContextSigner
 from weft.transport.sse import SseStream
 from weft.transport.wire_errors import read_error
+from weft.types import Usage
 
 TIMEOUT_S: Final = 600.0
 """Seconds for a reply where the request has no deadline: the longest that a model on a CPU takes for one answer."""
@@ -30,6 +31,9 @@ READY_TIMEOUT_S: Final = 2.0
 
 ERROR_BYTES: Final = 64 * 1024
 """Bytes of an error's body that are read: our own are a kilobyte."""
+
+USAGE_HEADER: Final = "x-weft-usage"
+"""``prompt,completion`` tokens that a reply cost whose contract has no field for them."""
 
 INVOKE: Final = Route("/v1/invoke")
 """Where a component of no family answers."""
@@ -82,6 +86,7 @@ class HttpTransport:
         route = asked.routes[0] if asked.routes else INVOKE
         decode = msgspec.json.Decoder(asked.response).decode
         replicas, path, method, is_idempotent = self._replicas, route.path, route.method, asked.idempotent
+        carries_usage = "usage" in asked.response.__struct_fields__
 
         async def ask(request: Any) -> Any:
             headers, timeout_s = self._prepare()
@@ -96,6 +101,8 @@ class HttpTransport:
                 replicas.failed(replica, error)
                 raise
             replicas.succeeded(replica)
+            if not carries_usage and (spent := reply.headers.get(USAGE_HEADER)) is not None:
+                _count(spent)
             return response
 
         return ask
@@ -224,6 +231,16 @@ def _identity(context: Context, signer: ContextSigner | None) -> bytes:
         fields.append(("x-weft-context", signer.sign(context)))
     made = values["weft.transport.http"] = encode_headers(fields)
     return made
+
+
+def _count(spent: str) -> None:
+    """Count the tokens that a reply without a field for them says in its header; what is no such header says nothing."""
+    parts = spent.split(",")
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
+        asked, answered = int(parts[0]), int(parts[1])
+        context = current.get(None)
+        if context is not None:
+            context.count(Usage(asked, answered, asked + answered))
 
 
 def content_type(headers: Headers) -> bytes:

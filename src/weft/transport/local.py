@@ -24,22 +24,35 @@ class LocalTransport:
         contract: What it fulfils.
         instance: The component, started.
         lane: Threads for methods that are not coroutines; None if it has none of these.
+        backend: The server that the component talks to, for messages; None if none is configured.
     """
 
     endpoint: str | None = None
 
     def __init__(
-        self, service: str, component: str, contract: Contract, instance: Any, *, lane: Lane | None = None
+        self,
+        service: str,
+        component: str,
+        contract: Contract,
+        instance: Any,
+        *,
+        lane: Lane | None = None,
+        backend: str | None = None,
     ) -> None:
         self.service, self.component, self.contract = service, component, contract
+        self.backend = backend
         self.instance = instance
         self._lane = lane
         self._calls: dict[str, Call] = {}
+        self.streams_wire = bool(getattr(instance, "relays", False))
 
     def bind(self, operation: str) -> Call:
         """See :class:`weft.transport.base.Bindable`; for a coroutine method, that very method."""
         method = getattr(self.instance, operation, None)
         if method is None:
+            default = self.contract.operations[operation].default
+            if default is not None:
+                return _answering(default, self.service)
             raise InternalError(f"component '{self.component}' has no operation '{operation}'")
         if is_async(method):
             return method  # type: ignore[no-any-return]  # a component's method is what its annotations say
@@ -50,11 +63,14 @@ class LocalTransport:
         method = getattr(self.instance, "stream", None)
         if method is not None and self.contract.operations[operation].chunk is not None:
             return method  # type: ignore[no-any-return]  # a component's method is what its annotations say
-        return _in_one_chunk(self.bind(operation), self.contract.operations[operation].chunk)
+        return in_one_chunk(self.bind(operation), self.contract.operations[operation].chunk)
 
     def has(self, operation: str) -> bool:
-        """Whether the component has this operation."""
-        return callable(getattr(self.instance, operation, None))
+        """Whether the component has this operation, or its contract says what is answered without it."""
+        return (
+            callable(getattr(self.instance, operation, None))
+            or self.contract.operations[operation].default is not None
+        )
 
     async def call(self, operation: str, request: Any) -> Any:
         """See :class:`weft.transport.base.Transport`."""
@@ -79,6 +95,15 @@ class LocalTransport:
         """See :class:`weft.transport.base.Transport`: there is no connection."""
 
 
+def _answering(default: Callable[[str], Any], service: str) -> Call:
+    """What a contract has a service answer that does not do an operation itself."""
+
+    async def answer(_request: Any) -> Any:
+        return default(service)
+
+    return answer
+
+
 def is_async(method: Callable[..., Any]) -> bool:
     """Whether calling it gives something to await (``async def``, also behind a partial or a callable object)."""
     function = inspect.unwrap(getattr(method, "__func__", method))
@@ -95,7 +120,8 @@ def _in_lane(method: Callable[[Any], Any], lane: Lane | None, component: str) ->
     return call
 
 
-def _in_one_chunk(call: Call, chunk: type[Any] | None) -> StreamCall:
+def in_one_chunk(call: Call, chunk: type[Any] | None) -> StreamCall:
+    """A stream of one chunk, which is the whole answer."""
     if chunk is None:
         raise InternalError("a contract that does not stream was asked for a stream")
 

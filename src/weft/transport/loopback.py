@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from weft.context import Context, current
 from weft.contracts import Operation
 from weft.transport.base import Call, StreamCall, Transport, bound, bound_stream, can_be_asked
 from weft.transport.requests import streamed, whole
@@ -32,9 +33,19 @@ class LoopbackTransport:
         asked = self.contract.operations[operation]
         call = bound(self._inner, operation)
         decode = msgspec.json.Decoder(asked.response).decode
+        carries_usage = "usage" in asked.response.__struct_fields__
 
         async def ask(request: Any) -> Any:
-            response = await call(asked.own.decode(whole(request)))
+            sent = asked.own.decode(whole(request))
+            outer = current.get(None)
+            inner = _as_sent(outer)
+            token = current.set(inner)
+            try:
+                response = await call(sent)
+            finally:
+                current.reset(token)
+            if outer is not None and inner.tally is not None and not carries_usage:
+                outer.count(inner.tally.total)
             return decode(asked.own.encode(response, request))
 
         return ask
@@ -64,13 +75,35 @@ class LoopbackTransport:
         await self._inner.aclose()
 
 
+def _as_sent(context: Context | None) -> Context:
+    """The request as the other side of a connection knows it."""
+    if context is None:
+        return Context()
+    return Context(
+        context.request_id,
+        deadline=context.deadline,
+        tenant=context.tenant,
+        caller=context.caller,
+        readers=context.readers,
+        traceparent=context.traceparent(),
+    )
+
+
 def _over_wire(operation: Operation, stream: StreamCall) -> StreamCall:
     decode = msgspec.json.Decoder(operation.chunk).decode
 
     async def ask(request: Any) -> AsyncIterator[Any]:
-        chunks = stream(operation.own.decode(streamed(request)))
+        inner = _as_sent(current.get(None))
+        chunks = aiter(stream(operation.own.decode(streamed(request))))
         try:
-            async for chunk in chunks:
+            while True:
+                token = current.set(inner)
+                try:
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    current.reset(token)
                 yield decode(_encode(chunk))
         finally:
             aclose = getattr(chunks, "aclose", None)
