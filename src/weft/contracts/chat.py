@@ -166,11 +166,19 @@ def collect(chunks: list[ChatChunk]) -> ChatResponse:
             choice = choices.setdefault(part.index, Choice(part.index, Message("assistant", "")))
             _fold(choice.message, part.delta, texts.setdefault(part.index, []))
             choice.finish_reason = part.finish_reason or choice.finish_reason
+            choice.logprobs = _joined(choice.logprobs, part.logprobs)
     for index, pieces in texts.items():
         choices[index].message.content = "".join(pieces)
     first = chunks[0] if chunks else ChatChunk("", "", [])
     ordered = [choices[index] for index in sorted(choices)]
     return ChatResponse(first.id, first.model, ordered, usage=usage, created=first.created)
+
+
+def _joined(known: Any, more: Any) -> Any:
+    """The log probabilities of an answer: each list of them (``content``, ``refusal``) goes on."""
+    if not known or not more:
+        return more or known
+    return {name: (known.get(name) or []) + (more.get(name) or []) or None for name in {**known, **more}}
 
 
 def _fold(message: Message, delta: Delta, texts: list[str]) -> None:

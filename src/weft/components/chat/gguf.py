@@ -45,7 +45,7 @@ def read_facts(path: Path) -> ModelFacts:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Header(data).read()
-    except (struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, ValueError, OverflowError) as error:
         raise ModelError(f"{path.name} is no readable GGUF model: {error}") from error
     except OSError as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from error
@@ -82,9 +82,10 @@ class _Header:
         return ModelFacts(parameters, wanted.get("context_length"), wanted.get("chat_template"))
 
     def _number(self, layout: str) -> int:
+        value: int
         (value,) = struct.unpack_from(layout, self._data, self._pos)
         self._pos += struct.calcsize(layout)
-        return int(value)
+        return value
 
     def _text(self) -> str:
         size = self._number("<Q")
@@ -94,7 +95,8 @@ class _Header:
         return self._data[start : self._pos].decode()
 
     def _skip_text(self) -> None:
-        self._pos += self._number("<Q")
+        size = self._number("<Q")  # reads on, so not inside the next line
+        self._pos += size
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
