@@ -114,10 +114,7 @@ class Record:
 
 
 async def judge(promise: Promise[S], subject: S, record: Record) -> Finding:
-    """Check one promise in a task of its own.
-
-    Raises: what a check itself must not (a fault of the check, cancellation).
-    """
+    """Check one promise in a task of its own. Whatever comes out of it but a verdict is a promise that was not kept."""
     record.sent = record.came = ""
     finding = Finding(promise.section, promise.name, promise.level, promise.says, "kept")
     try:
@@ -131,6 +128,9 @@ async def judge(promise: Promise[S], subject: S, record: Record) -> Finding:
             finding.came = record.came if is_status else f"{error.came}\n{record.came}"
     except Unseen as error:
         finding.outcome, finding.why = "unseen", str(error)
+    except Exception as error:  # noqa: BLE001 - someone else's code, or a reply that no check could go on with
+        finding.outcome, finding.sent = "broken", record.sent
+        finding.came = f"{type(error).__name__}: {error}\n{record.came}".strip()
     return finding
 
 

@@ -17,6 +17,9 @@ EVERY: Final[Promises[Subject]] = Promises()
 SETTLE_TURNS: Final = 50
 """Turns of the event loop that a cancelled task is given to end; one that waits for nothing needs two."""
 
+SETTLE_S: Final = 10.0
+"""Seconds for one that waits for a thread's step to end, on a machine under load."""
+
 
 @EVERY("8.1.1")
 async def replies_are_typed(subject: Subject) -> None:
@@ -98,7 +101,7 @@ async def _settled(before: set[asyncio.Task[Any]]) -> None:
             return
         await asyncio.sleep(0)
     # A thread may hold one up: it ends when the thread's step does.
-    _, pending = await asyncio.wait(left, timeout=10)
+    _, pending = await asyncio.wait(left, timeout=SETTLE_S)
     names = ", ".join(sorted(task.get_name() for task in pending))
     expect(not pending, f"tasks that still run: {names}")
 

@@ -45,8 +45,12 @@ async def quotes_are_from_the_documents(subject: Subject) -> None:
 @EVIDENCE("8.6.3")
 async def quotes_are_few_and_best_first(subject: Subject) -> None:
     """There must be no more than `max_quotes` quotes, best first, with scores from 0 to 1."""
+    rules = [
+        f"New employees of grade {grade} have {grade + 20} days of leave. They ask early."
+        for grade in range(6)
+    ]
     for count in (1, 3):
-        quotes = (await _evidence(subject, _request(QUESTIONS[1], max_quotes=count))).quotes
+        quotes = (await _evidence(subject, _request(QUESTIONS[1], rules, count))).quotes
         scores = [quote.score for quote in quotes]
         expect(len(quotes) <= count, f"{len(quotes)} quotes for max_quotes {count}")
         expect(scores == sorted(scores, reverse=True), f"scores {scores}")
