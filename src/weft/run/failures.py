@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from weft.errors import (
     BackendStatusError,
@@ -15,6 +17,15 @@ from weft.errors import (
 )
 
 _LOG = logging.getLogger("weft.run")
+
+
+class Stopped(NamedTuple):
+    """A node that was running, or about to, when the time was up."""
+
+    node: str
+    service: str
+    component: str
+    endpoint: str | None
 
 
 def is_cancelled(error: BaseException) -> bool:
@@ -74,13 +85,15 @@ def may_be_answered_elsewhere(error: RequestError) -> bool:
     return not isinstance(error, InvalidRequestError) and not (400 <= error.status < 429)
 
 
-def out_of_time(names: list[str], elapsed_s: float | None = None) -> DeadlineError:
+def out_of_time(stopped: Sequence[Stopped], elapsed_s: float | None = None) -> DeadlineError:
     """The request's own time is up."""
-    if not names:
+    if not stopped:
         return DeadlineError("the time allowed for the request was up", elapsed_s=elapsed_s)
-    if len(names) == 1:
-        return DeadlineError("the time allowed for the request was up", node=names[0], elapsed_s=elapsed_s)
-    listed = ", ".join(f"'{name}'" for name in names)
+    if len(stopped) == 1:
+        return DeadlineError(
+            "the time allowed for the request was up", **stopped[0]._asdict(), elapsed_s=elapsed_s
+        )
+    listed = ", ".join(f"'{where.node}'" for where in stopped)
     return DeadlineError(
         f"the time allowed for the request was up while the nodes {listed} were running", elapsed_s=elapsed_s
     )

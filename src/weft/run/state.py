@@ -10,7 +10,7 @@ from weft.context import Context, Tally, current
 from weft.errors import DeadlineError
 from weft.observe.journal import CANCELLED, FAILED, Journal
 from weft.plan import PENDING
-from weft.run.failures import as_failure, is_cancelled, out_of_time
+from weft.run.failures import Stopped, as_failure, is_cancelled, out_of_time
 from weft.run.limit import Limit
 from weft.transport.clock import Clock
 from weft.types import Stream
@@ -86,7 +86,7 @@ class Run:
         self.tally = Tally()
         self.hands_up = hands_up
         # Most runs have none of these: they are made when they are needed.
-        self.stopped: list[str] = []
+        self.stopped: list[Stopped] = []
         self.streams: list[Stream[Any]] = []
         self.taps: dict[int, Tap] = {}
         self.arrivals: dict[int, asyncio.Future[Any]] = {}
@@ -169,7 +169,7 @@ class Run:
         step, parent, node, service, attempt, iteration, started_ns = started
         now_ns = self.clock.now_ns()
         if is_cancelled(error):
-            self.stopped.append(node)
+            self.stopped.append(Stopped(node, service, component, endpoint))
             self.journal.record(
                 (self.id, step, parent, CANCELLED, node, service, attempt, iteration, now_ns, None)
             )

@@ -18,7 +18,7 @@ from weft.plan import SKIPPED as ABSENT
 from weft.plan import PlanNode
 from weft.run.breaker import Breaker, Breakers
 from weft.run.budget import RetryBudget
-from weft.run.failures import is_transient, may_be_answered_elsewhere
+from weft.run.failures import Stopped, is_transient, may_be_answered_elsewhere
 from weft.run.group import Group
 from weft.run.limit import Limit, running_task
 from weft.run.meters import NodeMeters
@@ -58,7 +58,11 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service as one node calls it."""
+    """A service as one node calls it.
+
+    Attributes:
+        endpoint: Where it is, or the server that it talks to, for messages.
+    """
 
     service: str
     component: str
@@ -75,7 +79,7 @@ def target(transport: Transport, operation: str, tools: Tools, *, stream: bool) 
     return Target(
         transport.service,
         transport.component,
-        endpoint,
+        endpoint or getattr(transport, "backend", None),
         bound(transport, operation),
         bound_stream(transport, operation) if stream else None,
         tools.breakers.of(f"service '{transport.service}'") if endpoint is not None else None,
@@ -159,6 +163,11 @@ class Step:
             and not node.collects
             and node.observes is None
         )
+
+    @property
+    def place(self) -> Stopped:
+        """Where it is, for messages."""
+        return Stopped(self.name, self.service, self.component, self._target.endpoint)
 
     @property
     def is_relayable(self) -> bool:
@@ -328,7 +337,7 @@ class Step:
             DeadlineError: It has passed.
         """
         if run.deadline_ns is not None and now_ns >= run.deadline_ns:
-            run.stopped.append(self.name)
+            run.stopped.append(self.place)
             raise run.out_of_time()
 
     async def _limited(self, call: Call, request: Any, now_ns: int) -> Any:
