@@ -28,7 +28,14 @@ from weft.http.message import (
     too_large,
 )
 from weft.http.outbox import BUSY, MAX_GATHERED_BYTES
-from weft.http.wire import ChunkDecoder, RequestHead, encode_headers, has_bare_line_feed, parse_request_head
+from weft.http.wire import (
+    MAX_TARGET_BYTES,
+    ChunkDecoder,
+    RequestHead,
+    encode_headers,
+    has_bare_line_feed,
+    parse_request_head,
+)
 
 if TYPE_CHECKING:
     from weft.http.server import Server
@@ -44,7 +51,11 @@ _KEPT_HEAD_BYTES = 4096
 _ONE_WRITE_BYTES = 65536
 """Up to here head and body are joined; beyond, copying costs more than a second buffer in the same system call."""
 
-_IS_START_OF_HEAD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r]").match
+_IS_START_OF_HEAD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]|\r\Z").match
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+").match
+
+_MAX_REQUEST_LINE_BYTES = MAX_TARGET_BYTES + 32
+"""A longer one is too long because of its target: methods and versions are short."""
 
 
 def _start_task(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
@@ -71,8 +82,8 @@ class RequestBody(BodyBuffer):
         """As in :class:`BodyBuffer`; a client that waits to be asked is asked now."""
         if self._expects_continue:
             self._expects_continue = False
-            if not self._blocks and not self.is_ended:
-                self._connection.send_continue()
+            if not self.is_ended:
+                self._connection.begin_to_want(ask=not self._blocks)
         return await super().take()
 
 
@@ -235,12 +246,11 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes, *, seen: int) -> None:
         end = data.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
         if end == 3 or data[0] == 13:
-            if data[:2] == b"\r\n":
-                # RFC 9112, 2.2: one empty line before a request is forgiven.
-                if len(data) > 2 and data[2] != 13:
-                    self._read_head(data[2:], seen=0)
-                elif len(data) > 2:
-                    self._refuse(ProtocolError("malformed request line"))
+            empty = _EMPTY_LINES(data)
+            if empty is not None:
+                # RFC 9112, 2.2: empty lines before a request are forgiven. They move no deadline.
+                if len(data) > empty.end():
+                    self._read_head(data[empty.end() :], seen=0)
                 return
             if end == 3:
                 self._hold_head(data, seen)
@@ -265,23 +275,26 @@ class Connection(asyncio.Protocol):
     def _hold_head(self, data: bytes, seen: int) -> None:
         limits = self.server.limits
         if len(data) > limits.max_header_bytes:
-            if data.find(b"\r\n") < 0:
-                self._refuse(UriTooLongError("the request line is too long"))
-            else:
-                self._refuse(HeadersTooLargeError(f"the head is larger than {limits.max_header_bytes} bytes"))
-        elif _IS_START_OF_HEAD(data) is None or has_bare_line_feed(data[max(seen - 1, 0) :]):
+            self._refuse(self._too_long(data))
+        elif _IS_START_OF_HEAD(data) is None or has_bare_line_feed(data, seen):
             self._refuse(ProtocolError("malformed head"))
         else:
             self._buffer = data
-            if not seen:
+            if not seen and data != b"\r":
                 self._wait(limits.header_timeout_s)
+
+    def _too_long(self, head: bytes) -> ProtocolError:
+        """What is wrong with a head beyond the limit: its first line, or all of it."""
+        if head.find(b"\r\n", 0, _MAX_REQUEST_LINE_BYTES) < 0:
+            return UriTooLongError(f"the request target is longer than {MAX_TARGET_BYTES} bytes")
+        return HeadersTooLargeError(f"the head is larger than {self.server.limits.max_header_bytes} bytes")
 
     def _parse(self, head_bytes: bytes) -> RequestHead | None:
         """The parsed head; None when it was refused."""
         limits = self.server.limits
         try:
             if len(head_bytes) > limits.max_header_bytes:
-                raise HeadersTooLargeError(f"the head is larger than {limits.max_header_bytes} bytes")
+                raise self._too_long(head_bytes)
             head = parse_request_head(head_bytes, max_headers=limits.max_headers)
             if head.length > limits.max_body_bytes:
                 raise too_large(limits.max_body_bytes)
@@ -313,9 +326,13 @@ class Connection(asyncio.Protocol):
         self._body_bytes = len(data)
         length = head.length if head.length >= 0 else None
         body = self._body = RequestBody(self, length=length, expects_continue=head.expects_continue)
-        body.feed(data, ended=False)
         self._phase = _BODY
-        self._watch_body()
+        if head.expects_continue and not data:
+            # It waits to be asked for, which the handler may take its time to do.
+            self.deadline = inf
+        else:
+            self._watch_body()
+        body.feed(data, ended=False)
         self._start(head, None)
 
     def _read_body(self, data: bytes) -> None:
@@ -370,10 +387,13 @@ class Connection(asyncio.Protocol):
         """Called by the body."""
         self.abort()
 
-    def send_continue(self) -> None:
-        """Ask the client for the body that it holds back."""
-        if self._phase == _BODY and not self._has_begun:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    def begin_to_want(self, *, ask: bool) -> None:
+        """Called by the body of a client that waits to be asked for it: its time runs from now."""
+        if self._phase == _BODY:
+            if not self._is_writing_paused:
+                self._watch_body()
+            if ask and not self._has_begun:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Serving.
 
@@ -472,15 +492,18 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, head: RequestHead, response: StreamResponse) -> None:
         body = response.body
+        has_body = head.method != "HEAD" and response.status not in (204, 304)
         is_chunked = head.is_http11
         try:
             start = self.server.head(response.status, response.content_type)
             fields = encode_headers(response.headers) if response.headers else b""
-            coding = b"transfer-encoding: chunked\r\n" if is_chunked else b""
+            # A 204 must not name a coding (RFC 9112, 6.1); the reply to HEAD says what GET would have said.
+            is_coded = is_chunked and response.status not in (204, 304)
+            coding = b"transfer-encoding: chunked\r\n" if is_coded else b""
             self._closes_after = False
-            close = self._keep_alive_line(head, is_delimited=is_chunked)
+            close = self._keep_alive_line(head, is_delimited=is_chunked or not has_body)
             prefix = b"%b%b%b%b%b\r\n" % (start, fields, self.server.date_line(), close, coding)
-            if head.method == "HEAD" or response.status in (204, 304):
+            if not has_body:
                 self._has_begun = True
                 self._write(prefix)
                 return
@@ -561,8 +584,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         body, self._body = self._body, None
-        if self._closes_after:
-            self._close(has_more_input=self._phase == _BODY)
+        if self._closes_after or self.server.is_draining:
+            # A reply that began before the draining could not say that it is the last.
+            self._close(has_more_input=self._phase == _BODY or bool(self._buffer))
             return
         if body is not None and body.is_paused:
             self._transport.resume_reading()

@@ -128,6 +128,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_stream = is_stream
         self._is_plain = not (is_stream or is_head_request)
         self._idle_timeout_s = idle_timeout_s
+        self._informational = 0
         self.deadline = deadline
         if deadline < pool.deadlines.at:
             pool.deadlines.arm(deadline)
@@ -208,15 +209,15 @@ class ClientConnection(asyncio.Protocol):
             data, self._buffer = self._buffer + data, b""
         end = data.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
         pool = self._pool
-        if end == 3:
-            if len(data) > pool.limits.max_header_bytes:
-                self._fail(
-                    BackendReplyError(
-                        f"the head of the reply is larger than {pool.limits.max_header_bytes} bytes"
-                    )
+        if (len(data) if end == 3 else end) > pool.limits.max_header_bytes:
+            self._fail(
+                BackendReplyError(
+                    f"the head of the reply is larger than {pool.limits.max_header_bytes} bytes"
                 )
-            else:
-                self._buffer = data
+            )
+            return
+        if end == 3:
+            self._buffer = data
             return
         head = pool.heads.get(data[:end])
         if head is None:
@@ -252,7 +253,6 @@ class ClientConnection(asyncio.Protocol):
             elif data:
                 self._read_head(data)
             return
-        self._informational = 0
         self._head = head
         length = 0 if self._is_head_request else head.length
         self._left = length
@@ -344,7 +344,12 @@ class ClientConnection(asyncio.Protocol):
     def _release(self, head: ReplyHead, *, has_more: bool) -> None:
         """The reply is complete: keep the connection, unless more came than was asked for or is still unsent."""
         self._decoder = None
-        if not head.keep_alive or has_more or self._phase == _CLOSED:
+        if (
+            not head.keep_alive
+            or has_more
+            or self._phase == _CLOSED
+            or self.transport.get_write_buffer_size()
+        ):
             self.drop()
             return
         self._phase = _IDLE
@@ -492,10 +497,16 @@ class Pool:
         if self.open_connections >= limits.max_connections and self.idle:
             # A fresh one was asked for while others stand idle: it takes the place of the oldest.
             self.idle.pop(0).drop()
-        elif self.open_connections >= limits.max_connections:
+            self.open_connections += 1
+            return await self._make(deadline), False
+        while self.open_connections >= limits.max_connections:
             connection = await self._wait_for_one(deadline)
-            if connection is not None:
+            if connection is None:
+                # Whoever made room has counted the new one.
+                return await self._make(deadline), False
+            if connection.is_usable(time.monotonic()):
                 return connection, True
+            connection.drop()
         self.open_connections += 1
         return await self._make(deadline), False
 
@@ -506,15 +517,19 @@ class Pool:
         try:
             if left_s <= 0:
                 raise DeadlineError("the time was up before a connection was made")  # noqa: TRY301 - counted below
-            return await self._dialer.dial(
+            connection = await self._dialer.dial(
                 lambda: ClientConnection(self), timeout_s=min(limits.connect_timeout_s, left_s)
             )
         except BaseException:
             self._free()
             raise
+        if self._closed:
+            connection.drop()
+            raise UnavailableError("the client was closed")
+        return connection
 
     async def _wait_for_one(self, deadline: float) -> ClientConnection | None:
-        """A connection that was given back; None: one may be made instead."""
+        """A connection that was given back; None: one may be made instead, and is counted already."""
         limits = self.limits
         if len(self._waiting) >= limits.max_waiting:
             raise OverloadedError(
@@ -533,7 +548,7 @@ class Pool:
                 if given is not None:
                     self.release(given)
                 else:
-                    self._hand_on()
+                    self._free()
             if isinstance(error, TimeoutError):
                 raise DeadlineError("no connection became free in time") from error
             raise
@@ -576,6 +591,8 @@ class Pool:
         while self._waiting and self.open_connections < self.limits.max_connections:
             waiter = self._waiting.popleft()
             if not waiter.done():
+                # Counted here: until the waiter runs, another request could take its place.
+                self.open_connections += 1
                 waiter.set_result(None)
                 return
 

@@ -30,6 +30,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 MAX_TARGET_BYTES = 8192
 """Longest request target; RFC 9110 asks for at least 8000."""
 
+_MAX_LENGTH_DIGITS = 18
+"""Digits of a Content-Length: an exabyte less one. Python itself refuses to read numbers of thousands of digits."""
+
 MAX_TRAILER_BYTES = 8192
 """Trailer fields after a chunked body are checked and dropped; beyond this many bytes they are refused."""
 
@@ -41,8 +44,8 @@ _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE).
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
 # Chunk extensions may be there (RFC 9112, 7.1.1) and mean nothing to us; 256 bytes are plenty for any seen in the wild.
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[\t\x20-\x7e]{0,256})?\r\n").match
-_CHUNK_SIZE_PART = re.compile(rb"[0-9A-Fa-f]{0,15}(?<!^)(?:[ \t]*(?:;[\t\x20-\x7e]{0,256})?)?\r?").fullmatch
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]{0,8};[\t\x20-\x7e]{0,256})?\r\n").match
+_CHUNK_SIZE_PART = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]{0,8}(?:;[\t\x20-\x7e]{0,256})?)?\r?").fullmatch
 _TRAILER = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN).fullmatch
 
 
@@ -101,9 +104,9 @@ class _Collector:
         self.complete = True
 
 
-def has_bare_line_feed(data: bytes) -> bool:
-    """Whether a line in ``data`` ends without a carriage return, which no head may."""
-    return _BARE_LF(data) is not None
+def has_bare_line_feed(data: bytes, start: int) -> bool:
+    """Whether a line of ``data`` that ends at ``start`` or later does so without a carriage return, which no head may."""
+    return _BARE_LF(data, start) is not None
 
 
 def parse_request_head(head: bytes, *, max_headers: int) -> RequestHead:
@@ -155,7 +158,7 @@ def parse_reply_head(head: bytes, *, max_headers: int) -> ReplyHead:
         raise ProtocolError.too_many_headers(max_headers)
     parsed = ReplyHead()
     parsed.status = int(head[9:12])
-    if parsed.status < 100:
+    if not 100 <= parsed.status < 600:
         raise ProtocolError("the reply has no valid status")
     parsed.headers = Headers(fields)
     is_http11 = head[:9] == b"HTTP/1.1 "
@@ -163,6 +166,8 @@ def parse_reply_head(head: bytes, *, max_headers: int) -> ReplyHead:
     parsed.length = -2
     for name, value in fields:
         if name == b"content-length":
+            if len(value) > _MAX_LENGTH_DIGITS:
+                raise ProtocolError("the reply's Content-Length is out of range")
             parsed.length = int(value)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked" or not is_http11 or parsed.length == -1:
@@ -170,6 +175,9 @@ def parse_reply_head(head: bytes, *, max_headers: int) -> ReplyHead:
             parsed.length = -1
     if parsed.status in (204, 304):
         parsed.length = 0
+    elif parsed.status < 200:
+        # Another head follows, whatever this one says of a length.
+        parsed.length = -2
     parsed.is_json = (
         _JSON(parsed.headers.get("content-type", "")) is not None and "content-encoding" not in parsed.headers
     )
@@ -201,7 +209,7 @@ def _request_length(fields: list[tuple[bytes, bytes]], *, is_http11: bool) -> in
     length, codings = None, 0
     for name, value in fields:
         if name == b"content-length":
-            if length is not None or not value.isdigit():
+            if length is not None or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 raise ProtocolError("duplicate or malformed Content-Length")
             length = int(value)
         elif name == b"transfer-encoding":
@@ -383,7 +391,8 @@ class ChunkDecoder:
         if end == pos:
             self._state, self.is_done = _DONE, True
             return pos + 2
-        length = (len(data) if end < 0 else end) - pos
+        # The last byte may be the first half of the line's end.
+        length = (len(data) - data.endswith(b"\r") if end < 0 else end) - pos
         if self._trailer_bytes + length > MAX_TRAILER_BYTES:
             raise ProtocolError("too many trailer bytes")
         if end < 0:
