@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
+from weft.types import Usage
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -69,6 +71,55 @@ class HttpStream(Protocol):
     ) -> None: ...
 
 
+class EventChunks(Protocol):
+    """The chunks of one streamed reply."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Any: ...
+
+    async def aclose(self) -> None:
+        """Give up what has not been read."""
+        ...
+
+
+class EventReader(Protocol):
+    """Understands the events of one streamed reply; :meth:`HttpClient.events` shows them to it in order.
+
+    Attributes:
+        usage: Token counts, once an event had them.
+    """
+
+    usage: Usage | None
+
+    def is_plain(self, block: bytes) -> bool:
+        """Whether whole events, as they came, may be relayed without having been read. Must be quick.
+
+        Not those with a usage, an error, ``[DONE]``, a carriage return, or anything that :meth:`relay` would change.
+        """
+        ...
+
+    def read(self, data: bytes) -> Any:
+        """The chunk in an event's data; None: there is nothing in it for the caller.
+
+        Raises:
+            RequestError: It says that the server failed, or is no chunk.
+        """
+        ...
+
+    def relay(self, data: bytes) -> bytes | None:
+        """An event's data as it should go out; else as :meth:`read`."""
+        ...
+
+    def end(self, *, is_done: bool) -> None:
+        """The stream has ended, with ``[DONE]`` or without.
+
+        Raises:
+            BackendReplyError: The answer has not.
+        """
+        ...
+
+
 class HttpClient(Protocol):
     """A pooled client for one base URL.
 
@@ -101,6 +152,31 @@ class HttpClient(Protocol):
         self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
     ) -> HttpStream:
         """Any request, returning when the reply's headers are there; the status is the caller's to check."""
+        ...
+
+    def events(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        reader: EventReader,
+        check: Callable[[HttpStream], Awaitable[None]],
+        headers: Mapping[str, str] | None = None,
+    ) -> EventChunks:
+        """A reply of server-sent events, as chunks; nothing is sent before the first is asked for.
+
+        What a component's ``stream`` returns, it may return as it is: where nobody in between reads the chunks, the
+        server's bytes are then relayed to the caller's connection untouched. Closing it closes the connection.
+
+        Args:
+            method: Upper case.
+            path: Percent-encoded, put behind the base URL.
+            body: Sent as it is.
+            headers: Beyond those of the client.
+            reader: Understands the events.
+            check: Raises what is wrong with the reply's head.
+        """
         ...
 
     async def probe(self, path: str) -> bool:

@@ -198,9 +198,9 @@ async def _blocks(response: StreamResponse) -> AsyncGenerator[bytes, None]:
     body = response.body
     try:
         async for block in body:
+            if block and response.pass_on is not None:
+                block = response.pass_on(block)  # noqa: PLW2901 - what is sent of it
             if block:
-                if response.inspect is not None:
-                    response.inspect(block)
                 yield block
     finally:
         close = getattr(body, "aclose", None)

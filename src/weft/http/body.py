@@ -31,6 +31,16 @@ class Tap(Protocol):
         ...
 
 
+class ReplyTap(Tap, Protocol):
+    """The connection that a reply's body comes from.
+
+    Attributes:
+        forward: Where it takes a read first that begins between two chunks; False means that it must be fed.
+    """
+
+    forward: Callable[[bytes], bool] | None
+
+
 class BodyBuffer:
     """Blocks fed by a protocol's callbacks, taken by one task; beyond its bound the connection is paused."""
 
@@ -112,27 +122,31 @@ class BodyBuffer:
 class ReplyBody(BodyBuffer):
     """The body of a backend's reply while it arrives: an async iterator with one item for each read of the socket.
 
+    Attributes:
+        received_bytes: So far.
+
     Framing is taken off. An early end, malformed framing or silence raises ``BackendReplyError`` or
     ``DeadlineError`` after the blocks before it. Not read to its end, it must be closed (:meth:`aclose`), which drops the
     connection, so that the backend sees at once that nobody listens.
     """
 
-    __slots__ = ("_held", "_inspect", "_write", "_write_chunked", "received_bytes")
+    __slots__ = ("_forward", "_held", "_pass_on", "_source", "_write", "_write_chunked", "received_bytes")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tap: Tap, *, length: int | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tap: ReplyTap, *, length: int | None = None) -> None:
         super().__init__(loop, tap, length=length)
-        self._write: Callable[[bytes], None] | None = None
-        self._write_chunked = False
-        self._inspect: Callable[[bytes], None] | None = None
+        self._source = tap
+        self._forward: Callable[[bytes], bool] | None = None
+        self._write: Callable[[bytes], object] | None = None
+        self._pass_on: Callable[[bytes], bytes] | None = None
         self._held = False
+        self._write_chunked = False
         self.received_bytes = 0
 
-    def feed_reply(self, block: bytes, framed: bytes | None, ended: bool) -> None:
+    def feed_reply(self, block: bytes, ended: bool) -> None:
         """Called by the client's connection for each read.
 
         Args:
             block: The payload.
-            framed: The bytes as they came, if they are ``block`` in whole chunks and may be forwarded as they are.
             ended: This was the last.
         """
         self.received_bytes += len(block)
@@ -141,55 +155,94 @@ class ReplyBody(BodyBuffer):
             self.feed(block, ended=ended)
             return
         self._ended = ended
-        if block:
-            try:
-                if self._inspect is not None:
-                    self._inspect(block)
-                if not self._write_chunked:
-                    write(block)
-                else:
-                    write(framed or b"%x\r\n%b\r\n" % (len(block), block))
-            except Exception as error:  # noqa: BLE001 - handed to the task that relays, which raises it
-                self._write = None
-                self._ended = False
-                self.fail(error)
-                if not ended:
-                    self._tap.drop()
-                return
+        try:
+            if block and (block := self._passed(block)):
+                write(b"%x\r\n%b\r\n" % (len(block), block) if self._write_chunked else block)
+        except Exception as error:  # noqa: BLE001 - handed to the task that relays, which raises it
+            self._give_up(error)
+            return
         if ended and self._waiter is not None:
             self._wake()
 
+    def _forwarder(
+        self, write: Callable[[bytes], object], pass_on: Callable[[bytes], bytes] | None
+    ) -> Callable[[bytes], bool]:
+        """What :meth:`feed_reply` does, for reads that are one whole chunk, in as few steps as can be.
+
+        Returns:
+            Takes a read that follows a whole chunk; tells whether it was one, and is dealt with.
+        """
+
+        def forward(data: bytes) -> bool:
+            # Anything but a plain chunk of a usual size, alone and whole, is left to the decoder.
+            start = data.find(b"\r\n", 1, 6) + 2
+            if data[-2:] != b"\r\n" or data[: start - 2] != b"%x" % (len(data) - start - 2):
+                return False
+            self.received_bytes += len(data)
+            try:
+                if pass_on is not None:
+                    block = data[start:-2]
+                    passed = pass_on(block)
+                    if passed is not block:
+                        if not passed:
+                            return True
+                        data = b"%x\r\n%b\r\n" % (len(passed), passed)
+                write(data)
+            except Exception as error:  # noqa: BLE001 - handed to the task that relays, which raises it
+                self._give_up(error)
+            return True
+
+        return forward
+
+    def _passed(self, block: bytes) -> bytes:
+        return block if self._pass_on is None else self._pass_on(block)
+
+    def _stop_writing(self) -> None:
+        self._write = None
+        if self._forward is not None and self._source.forward is self._forward:
+            self._source.forward = None
+
+    def _give_up(self, error: Exception) -> None:
+        """The relay failed on this side."""
+        was_ended, self._ended = self._ended, False
+        self._stop_writing()
+        self.fail(error)
+        if not was_ended:
+            self._tap.drop()
+
     async def relay(
         self,
-        write: Callable[[bytes], None],
+        write: Callable[[bytes], object],
         *,
         chunked: bool = False,
-        inspect: Callable[[bytes], None] | None = None,
+        pass_on: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """Hand every block to ``write`` straight from the socket's read, without waking a task; returns at the end.
 
         One write for each read. Hold the backend back with :meth:`hold`. Cancelling it, or an error of ``write`` or
-        ``inspect``, drops the connection.
+        ``pass_on``, drops the connection.
 
         Args:
             write: Takes the bytes; runs in the backend connection's callback and must not wait.
             chunked: Frame each block as a chunk; chunks that came whole are passed on untouched.
-            inspect: Sees each payload before it is written; what it raises ends the relay.
+            pass_on: Gets each payload and returns what is written of it; what it raises ends the relay.
 
         Raises:
             ServiceError: The body failed.
-            Exception: What ``write`` or ``inspect`` raised.
+            Exception: What ``write`` or ``pass_on`` raised.
         """
         finished = False
+        self._pass_on = pass_on
         try:
             while self._blocks:
                 block = self._blocks.popleft()
                 self._size -= len(block)
-                if inspect is not None:
-                    inspect(block)
-                write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
+                if block := self._passed(block):
+                    write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
             if not self.is_ended:
-                self._write, self._write_chunked, self._inspect = write, chunked, inspect
+                self._write, self._write_chunked = write, chunked
+                if chunked:
+                    self._source.forward = self._forward = self._forwarder(write, pass_on)
                 if self._paused and not self._held:
                     self._tap.resume_body()
                 self._paused = False
@@ -198,7 +251,7 @@ class ReplyBody(BodyBuffer):
                 raise self._error
             finished = True
         finally:
-            self._write = None
+            self._stop_writing()
             if not finished and not self.is_ended:
                 self._tap.drop()
 
@@ -210,6 +263,7 @@ class ReplyBody(BodyBuffer):
     def detach(self) -> None:
         """The relay's reader is gone: write no more. The relaying task is about to be cancelled."""
         if self._write is not None:
+            self._stop_writing()
             self._write = _discard
 
     def hold(self) -> None:

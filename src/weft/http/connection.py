@@ -27,7 +27,7 @@ from weft.http.message import (
     UriTooLongError,
     too_large,
 )
-from weft.http.outbox import BUSY, MAX_GATHERED_BYTES
+from weft.http.outbox import BUSY, MAX_GATHERED_BYTES, direct_writer
 from weft.http.wire import (
     MAX_TARGET_BYTES,
     ChunkDecoder,
@@ -533,14 +533,14 @@ class Connection(asyncio.Protocol):
         self._write(last)
 
     async def _pump_body(self, response: StreamResponse, prefix: bytes, *, is_chunked: bool) -> None:
-        inspect = response.inspect
+        pass_on = response.pass_on
         body = response.body
         assert not isinstance(body, ReplyBody)
         async for block in body:
+            if block and pass_on is not None:
+                block = pass_on(block)  # noqa: PLW2901 - what is sent of it
             if not block:
                 continue
-            if inspect is not None:
-                inspect(block)
             framed = b"%x\r\n%b\r\n" % (len(block), block) if is_chunked else block
             if self._has_begun:
                 self._write(framed)
@@ -560,7 +560,8 @@ class Connection(asyncio.Protocol):
         if self._is_writing_paused:
             body.hold()
         try:
-            await body.relay(self._transport.write, chunked=is_chunked, inspect=response.inspect)
+            write = direct_writer(self._transport)
+            await body.relay(write, chunked=is_chunked, pass_on=response.pass_on)
             if self._is_writing_paused:
                 await self._drained()
         finally:

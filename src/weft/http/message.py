@@ -280,7 +280,8 @@ class StreamResponse:
         content_type: As in :class:`Response`.
         body: The producer, awaited only as fast as the client reads, and closed in every case; or the body of a
             backend's reply, which is then relayed straight from connection to connection.
-        inspect: Called with each block before it is sent; what it raises ends the stream as a failing body does.
+        pass_on: Gets each block and returns what is sent of it, which may be nothing; what it raises ends the stream as a
+            failing body does.
         finish: Called once when the body has ended, with its error if it failed. Bytes that it returns are sent as the
             last block, and the reply ends cleanly; None after an error cuts the connection.
     """
@@ -289,7 +290,7 @@ class StreamResponse:
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
     content_type: str = "text/event-stream"
-    inspect: Callable[[bytes], None] | None = None
+    pass_on: Callable[[bytes], bytes] | None = None
     finish: Callable[[Exception | None], bytes | None] | None = None
 
 

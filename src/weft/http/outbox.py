@@ -1,4 +1,4 @@
-"""Writes that are made together at the end of a turn of the loop.
+"""Writes that are made together at the end of a turn of the loop, and writes that are made at once.
 
 Under load, one turn of the loop reads many messages and answers each. Written one by one, between the reading and the
 thinking, each write wakes a receiver that has long gone to sleep; written back to back, one wake-up serves many, which
@@ -9,6 +9,9 @@ the turn would only be late.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from collections.abc import Callable
 
 BUSY = 4
 """From this many exchanges at a time on, writes are gathered: below it they rarely meet in one turn."""
@@ -39,3 +42,28 @@ class Outbox:
         for transport, message in messages:
             if not transport.is_closing():
                 transport.write(message)
+
+
+def direct_writer(transport: asyncio.Transport) -> Callable[[bytes], object]:
+    """Writes to ``transport`` with nothing in between but the system call, as long as the receiver keeps up.
+
+    What a relay saves with it is the transport's own bookkeeping, a tenth of the cost of an event. For one stretch of
+    writing that ends before ``connection_lost``: a transport closes its socket after it has said so.
+    """
+    socket = transport.get_extra_info("socket")
+    if sys.platform == "win32" or socket is None or transport.get_extra_info("ssl_object") is not None:
+        return transport.write
+    fd, unsent, send, later = socket.fileno(), transport.get_write_buffer_size, os.write, transport.write
+
+    def write(data: bytes) -> None:
+        if unsent():
+            later(data)
+            return
+        try:
+            sent = send(fd, data)
+        except OSError:
+            sent = 0  # it is full, or broken: the transport knows what to do
+        if sent != len(data):
+            later(data[sent:])
+
+    return write

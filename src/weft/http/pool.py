@@ -6,6 +6,7 @@ import asyncio
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -54,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         "_head",
         "_idle_timeout_s",
         "_informational",
+        "_is_between_chunks",
         "_is_head_request",
         "_is_plain",
         "_is_stream",
@@ -68,6 +70,7 @@ class ClientConnection(asyncio.Protocol):
         "_waiter",
         "deadline",
         "endpoint",
+        "forward",
         "idle_since",
         "started",
         "transport",
@@ -80,6 +83,8 @@ class ClientConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.endpoint = ""
         self.started = 0.0
+        self.forward: Callable[[bytes], bool] | None = None
+        self._is_between_chunks = False
         self._phase = _IDLE
         self._waiter: asyncio.Future[Answer] | None = None
         self._buffer = b""
@@ -147,6 +152,9 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
+        forward = self.forward
+        if forward is not None and self._is_between_chunks and forward(data):
+            return
         phase = self._phase
         if phase == _HEAD:
             # A reply in one read whose head was seen before goes straight to the one who waits for it.
@@ -257,6 +265,7 @@ class ClientConnection(asyncio.Protocol):
         length = 0 if self._is_head_request else head.length
         self._left = length
         self._decoder = ChunkDecoder() if length == -1 else None
+        self._is_between_chunks = length == -1
         if self._is_stream:
             body = self._body = ReplyBody(self._pool.loop, self, length=length if length >= 0 else None)
             self._phase = _STREAM
@@ -316,24 +325,25 @@ class ClientConnection(asyncio.Protocol):
                 self._fail(BackendReplyError(error.message))
                 return
             if not decoder.is_done:
-                body.feed_reply(payload, data if decoder.is_aligned else None, False)
+                body.feed_reply(payload, False)
+                self._is_between_chunks = decoder.is_between_chunks
                 return
             has_more = bool(decoder.rest)
         elif self._left >= 0:
             payload = data[: self._left] if len(data) > self._left else data
             self._left -= len(payload)
             if self._left:
-                body.feed_reply(payload, None, False)
+                body.feed_reply(payload, False)
                 return
             has_more = len(payload) < len(data)
         else:
-            body.feed_reply(data, None, False)
+            body.feed_reply(data, False)
             return
         # The connection is free before the reader runs, which may well send its next request on it.
         assert self._head is not None
-        self._body = None
+        self._body = self.forward = None
         self._release(self._head, has_more=has_more)
-        body.feed_reply(payload, None, True)
+        body.feed_reply(payload, True)
 
     def _answer(self, head: ReplyHead, body: bytes, *, has_more: bool = False) -> None:
         waiter, self._waiter = self._waiter, None
@@ -375,14 +385,15 @@ class ClientConnection(asyncio.Protocol):
                 if phase == _BODY:
                     self._answer(head, b"".join(self._parts))
                 elif body is not None:
-                    self._body = None
-                    body.feed_reply(b"", None, True)
+                    self._body = self.forward = None
+                    body.feed_reply(b"", True)
             else:
                 self._fail(BackendReplyError("the reply was cut short"))
         self._parts = []
 
     def _fail(self, error: ServiceError) -> None:
         """End the request under way, and the connection. Called from the loop's callbacks only."""
+        self.forward = None
         waiter, self._waiter = self._waiter, None
         body, self._body = self._body, None
         self._phase = _CLOSED
@@ -396,7 +407,7 @@ class ClientConnection(asyncio.Protocol):
     def drop(self) -> None:
         """Close at once: nobody wants the reply, or the connection cannot be used again."""
         self._phase = _CLOSED
-        self._body = None
+        self._body = self.forward = None
         self._waiter = None
         self.transport.abort()
 

@@ -308,20 +308,23 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 class ChunkDecoder:
     """Takes the framing off a chunked body, however it is cut into reads.
 
-    ``is_done`` after the last chunk; ``rest`` is then what follows the message. ``is_aligned`` says that the last block
-    fed was a whole number of plain chunks, none of them the last, so it may be forwarded as it came.
+    ``is_done`` after the last chunk; ``rest`` is then what follows the message.
     """
 
-    __slots__ = ("_held", "_left", "_state", "_trailer_bytes", "is_aligned", "is_done", "rest")
+    __slots__ = ("_held", "_left", "_state", "_trailer_bytes", "is_done", "rest")
 
     def __init__(self) -> None:
         self._state = _SIZE
         self._left = 0
         self._held = b""
         self._trailer_bytes = 0
-        self.is_aligned = False
         self.is_done = False
         self.rest = b""
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether what comes next begins a chunk."""
+        return self._state == _SIZE and not self._held
 
     def feed(self, data: bytes) -> bytes:
         """The payload in ``data``, of all its chunks together.
@@ -332,18 +335,14 @@ class ChunkDecoder:
         if self._state == _SIZE and not self._held:
             # One whole chunk in one read, as servers of events send them.
             end = data.find(b"\r\n", 1, 10)
-            if end > 0:
+            if end > 0 and data[-2:] == b"\r\n":
                 digits = data[:end]
                 if digits.isalnum() and (size := _hex(digits)) and end + 4 + size == len(data):
-                    if data[-2:] != b"\r\n":
-                        raise ProtocolError("a chunk is longer than its size")
-                    self.is_aligned = True
                     return data[end + 2 : -2]
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
         out: list[bytes] = []
-        self.is_aligned = self._state == _SIZE and not self._held
         if self._held:
             data, self._held = self._held + data, b""
         pos, size = 0, len(data)
@@ -369,8 +368,6 @@ class ChunkDecoder:
                 pos = self._read_trailer(data, pos)
             else:
                 self.rest, pos = data[pos:], size
-        if self._state != _SIZE or self._held:
-            self.is_aligned = False
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _read_size(self, data: bytes, pos: int) -> int:
@@ -380,8 +377,6 @@ class ChunkDecoder:
                 raise ProtocolError("malformed chunk size")
             self._held = data[pos:]
             return len(data)
-        if line[2] is not None:
-            self.is_aligned = False
         self._left = int(line[1], 16)
         self._state = _DATA if self._left else _TRAILERS
         return line.end()

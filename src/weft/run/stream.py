@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import msgspec
 
@@ -45,7 +45,7 @@ class RunStream:
         self._observers: list[asyncio.Task[object]] = []
         self._is_done = False
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
@@ -215,6 +215,7 @@ class RunRelay(RunStream, WireStream):
         self._anew: AsyncIterator[bytes] | None = None
         self._where: tuple[int, int, str, str, int, int, int] | None = None
         self._has_begun = False
+        self._drops_usage = False
 
     async def open(self) -> None:
         """See :class:`weft.transport.base.WireStream`."""
@@ -252,8 +253,8 @@ class RunRelay(RunStream, WireStream):
     async def _events(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self:
-                yield b"data: %b\n\n" % _encode(chunk)
-            yield b"data: [DONE]\n\n"
+                if chunk.choices or chunk.usage is None or not self._drops_usage:
+                    yield b"data: %b\n\n" % _encode(chunk)
         finally:
             await self.aclose()
 
@@ -269,15 +270,35 @@ class RunRelay(RunStream, WireStream):
         """See :class:`weft.transport.base.WireStream`."""
         return self._run.tally.total if self._run is not None else None
 
-    def inspect(self, block: bytes) -> None:
+    @property
+    def has_begun(self) -> bool:
         """See :class:`weft.transport.base.WireStream`."""
-        wire = self._wire
-        if wire is None:
-            return
-        if not self._has_begun:
-            self._has_begun = True
+        return self._wire.has_begun if self._wire is not None else self._has_begun
+
+    @property
+    def has_said_end(self) -> bool:
+        """See :class:`weft.transport.base.WireStream`."""
+        return self._wire is not None and self._wire.has_said_end
+
+    def relays(
+        self, *, drops_usage: bool, on_first: Callable[[], None] | None = None
+    ) -> Callable[[bytes], bytes]:
+        """See :class:`weft.transport.base.WireStream`."""
+
+        def first() -> None:
             self._first()
-        wire.inspect(block)
+            if on_first is not None:
+                on_first()
+
+        if self._wire is not None:
+            return self._wire.relays(drops_usage=drops_usage, on_first=first)
+        self._drops_usage = drops_usage
+
+        def pass_on(event: bytes) -> bytes:
+            self._has_begun = True
+            return event
+
+        return pass_on
 
     def _first(self) -> None:
         run, where = self._run, self._where

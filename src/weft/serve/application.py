@@ -380,7 +380,7 @@ class Application:
             response.status,
             self._headers(exchange, response),
             response.content_type,
-            response.inspect,
+            response.pass_on,
             finished,
         )
 

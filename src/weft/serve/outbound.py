@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 from weft.context import current
 from weft.errors import DeadlineError, RequestError
+from weft.host import EventReader, HttpStream
 from weft.http.client import Endpoint, Reply, StreamReply, status_error
 from weft.http.sse import events
+from weft.transport.sse import EventStream
 
 PROBE_TIMEOUT_S: Final = 1.5
 """Seconds for the answer to a probe: below those that a readiness check has, so that it can say what was wrong."""
@@ -143,6 +145,30 @@ class HostClient:
         sent, timeout_s = self._prepare(headers)
         reply = await self._endpoint.stream(method, path, body, headers=sent, timeout_s=timeout_s)
         return HostStream(reply, method, path, self._endpoint.url)
+
+    def events(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        reader: EventReader,
+        check: Callable[[HttpStream], Awaitable[None]],
+        headers: Mapping[str, str] | None = None,
+    ) -> EventStream:
+        """See :class:`weft.host.HttpClient`: a :class:`weft.transport.base.WireStream`."""
+
+        async def send() -> StreamReply:
+            sent, timeout_s = self._prepare(headers)
+            reply = await self._endpoint.stream(method, path, body, headers=sent, timeout_s=timeout_s)
+            try:
+                await check(HostStream(reply, method, path, self._endpoint.url))
+            except BaseException:
+                await reply.aclose()
+                raise
+            return reply
+
+        return EventStream(send, reader)
 
     async def probe(self, path: str) -> bool:
         """See :class:`weft.host.HttpClient`."""

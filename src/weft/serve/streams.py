@@ -32,17 +32,6 @@ _HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 """Nothing in between may hold events back."""
 
 
-_USAGE: Final = b'"usage"'
-
-
-class _Counted(msgspec.Struct):
-    choices: list[msgspec.Raw] = []
-    usage: Any = None
-
-
-_decode_counted = msgspec.json.Decoder(_Counted).decode
-
-
 class Ending:
     """How a stream ends; its :meth:`finish` is the reply's.
 
@@ -56,9 +45,10 @@ class Ending:
         self._log, self._request_id, self._done = log, context.request_id, done
         self.has_begun = False
 
-    def inspect(self, block: bytes) -> None:
-        """See each block go out."""
+    def pass_on(self, block: bytes) -> bytes:
+        """Each block on its way out, as it is."""
         self.has_begun = True
+        return block
 
     def finish(self, error: Exception | None) -> bytes | None:
         """The last block: ``[DONE]``, or the error in words."""
@@ -76,13 +66,13 @@ def stream_reply(
 ) -> StreamResponse:
     """Server-sent events as a reply that ends as the module says."""
     ending = Ending(log, context, done=done)
-    return StreamResponse(body, 200, _HEADERS, "text/event-stream", ending.inspect, ending.finish)
+    return StreamResponse(body, 200, _HEADERS, "text/event-stream", ending.pass_on, ending.finish)
 
 
 async def relay_reply(
     stream: WireStream, *, log: Log, context: Context, drops_usage: bool = False
 ) -> StreamResponse:
-    """A backend's own events, untouched: its bytes go from connection to connection.
+    """A backend's own events: its bytes go from connection to connection.
 
     Args:
         stream: Not begun.
@@ -98,55 +88,19 @@ async def relay_reply(
     except BaseException:
         await stream.aclose()
         raise
-    ending = Ending(log, context, done=b"")
-
-    def inspect(block: bytes) -> None:
-        ending.has_begun = True
-        if not drops_usage:
-            stream.inspect(block)
+    ending = Ending(log, context)
 
     def finish(error: Exception | None) -> bytes | None:
         failure = stream.finish(error)
-        # The backend's stream may have broken off within an event: an empty line ends it, whatever it was.
+        ending.has_begun = stream.has_begun
+        if failure is None and stream.has_said_end:
+            return b""
         tail = ending.finish(failure)
+        # The backend's stream may have broken off within an event: an empty line ends it, whatever it was.
         return b"\n\n" + tail if failure is not None and tail is not None else tail
 
-    body = without_usage(stream) if drops_usage else stream.body
-    return StreamResponse(body, 200, _HEADERS, "text/event-stream", inspect, finish)
-
-
-async def without_usage(stream: WireStream) -> AsyncIterator[bytes]:
-    """The stream's bytes without the events that have a usage and no choices. Closing it closes the stream."""
-    held = b""
-    try:
-        async for block in stream.body:
-            stream.inspect(block)
-            if not held and block[-2:] == b"\n\n" and _USAGE not in block and b"\r" not in block:
-                yield block  # whole events, none of them in question: nearly every block
-                continue
-            held += block.replace(b"\r\n", b"\n")
-            end = held.rfind(b"\n\n") + 2
-            if end > 1:
-                whole, held = held[:end], held[end:]
-                kept = b"".join(
-                    event + b"\n\n" for event in whole[:-2].split(b"\n\n") if not _is_usage_only(event)
-                )
-                if kept:
-                    yield kept
-    finally:
-        await stream.aclose()
-    if held:
-        yield held
-
-
-def _is_usage_only(event: bytes) -> bool:
-    if _USAGE not in event or not event.startswith(b"data:"):
-        return False
-    try:
-        found = _decode_counted(event[5:])
-    except msgspec.DecodeError:
-        return False  # an error event, or not a chunk: passed on as it is
-    return found.usage is not None and not found.choices
+    pass_on = stream.relays(drops_usage=drops_usage)
+    return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish)
 
 
 async def events(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:

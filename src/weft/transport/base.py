@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from weft.contracts import Contract
 from weft.types import Usage
@@ -83,9 +83,10 @@ def can_be_asked(transport: Transport, operation: str) -> bool:
 
 
 class WireStream(ABC):
-    """A stream that still is the bytes that a backend sends: read as chunks, or relayed untouched, not both.
+    """A stream that still is the bytes that a backend sends: read as chunks, or relayed, not both.
 
-    To relay: :meth:`open`, hand :attr:`body` on, show each block to :meth:`inspect`, and call :meth:`finish` at the end.
+    To relay: :meth:`open`, hand :attr:`body` on with each block as what :meth:`relays` returned makes of it, and call
+    :meth:`finish` at the end.
     """
 
     @abstractmethod
@@ -102,23 +103,40 @@ class WireStream(ABC):
     def usage(self) -> Usage | None:
         """Token counts, once they were seen."""
 
+    @property
     @abstractmethod
-    def inspect(self, block: bytes) -> None:
-        """See a block go by."""
+    def has_begun(self) -> bool:
+        """Whether an event has arrived."""
+
+    @property
+    @abstractmethod
+    def has_said_end(self) -> bool:
+        """Whether the backend's own end of the stream, ``[DONE]`` or an error, was passed on; known once finished."""
+
+    @abstractmethod
+    def relays(
+        self, *, drops_usage: bool, on_first: Callable[[], None] | None = None
+    ) -> Callable[[bytes], bytes]:
+        """What to show each block to before it goes out; it returns the bytes to send, nearly always the block itself.
+
+        Args:
+            drops_usage: Leave the event out that only has the usage.
+            on_first: Called when the first block has come.
+        """
 
     @abstractmethod
     def finish(self, error: Exception | None) -> Exception | None:
         """The body has ended, or failed with ``error``: the failure as the caller should see it, None if it is whole.
 
-        A body that ends without ``[DONE]`` is a failure, unless the backend's own error was its last event: the caller
-        has seen that one.
+        A body that ends before the answer does is a failure, unless the backend's own error was its last event: the
+        caller has seen that one.
         """
 
     @abstractmethod
     def abort(self, error: Exception) -> None:
         """End the body with ``error`` now, whoever is reading or relaying it."""
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> Self:
         return self
 
     @abstractmethod

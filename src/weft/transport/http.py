@@ -19,7 +19,7 @@ from weft.transport.clock import Clock, SystemClock
 from weft.transport.replicas import Replica, Replicas
 from weft.transport.requests import streamed, whole
 from weft.transport.signing import ContextSigner
-from weft.transport.sse import SseStream
+from weft.transport.sse import ContractReader, EventStream
 from weft.transport.wire_errors import read_error
 from weft.types import Usage
 
@@ -112,7 +112,22 @@ class HttpTransport:
         asked = self.contract.operations[operation]
 
         def ask(request: Any) -> AsyncIterator[Any]:
-            return SseStream(asked, lambda: self._open(asked, request), self._replicas)
+            asking: Replica | None = None
+
+            async def send() -> StreamReply:
+                nonlocal asking
+                reply, asking = await self._open(asked, request)
+                return reply
+
+            def settle(error: BaseException | None) -> None:
+                if asking is None:
+                    return
+                if error is None:
+                    self._replicas.succeeded(asking)
+                else:
+                    self._replicas.failed(asking, error)
+
+            return EventStream(send, ContractReader(asked), settle)
 
         return ask
 
@@ -166,7 +181,7 @@ class HttpTransport:
         if status == 200 and is_json(reply.headers):
             try:
                 return decode(reply.body)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 failure = BackendReplyError(
                     f"{method} {path}: the reply is not as its contract says: {error}"
                 )

@@ -1,4 +1,4 @@
-"""A service's event stream: decoded chunk by chunk, or relayed untouched and looked at as it goes by."""
+"""A backend's event stream: decoded chunk by chunk, or relayed and looked at as it goes by."""
 
 from __future__ import annotations
 
@@ -11,57 +11,46 @@ from msgspec import Struct
 
 from weft.contracts import Operation
 from weft.errors import BackendReplyError, RequestError
+from weft.host import EventReader
 from weft.http.body import ReplyBody
 from weft.http.client import StreamReply
-from weft.http.sse import SSEReader
+from weft.http.sse import SSEReader, sse
 from weft.transport.base import WireStream
-from weft.transport.replicas import Replica, Replicas
 from weft.transport.wire_errors import event_error, is_error_event
 from weft.types import Usage
 
 DONE: Final = b"[DONE]"
 
-TAIL_BYTES: Final = 4096
-"""How much of the end of a relayed stream is kept to be looked at: the usage, ``[DONE]`` or an error are its last events."""
 
-
-class _Tail(Struct):
-    usage: Usage | None = None
-
-
-_decode_tail = msgspec.json.Decoder(_Tail).decode
-
-
-class SseStream(WireStream):
+class EventStream(WireStream):
     """One streamed reply.
 
     Args:
-        operation: Whose chunks they are.
-        send: Sends the request; called once, by the first use.
-        replicas: Is told how it ended.
+        send: Sends the request and returns when the reply's head is there and says that a stream comes; called once, by
+            the first use.
+        reader: Understands the events; of this stream alone.
+        settle: Told once how it ended: None is well.
     """
 
     def __init__(
         self,
-        operation: Operation,
-        send: Callable[[], Awaitable[tuple[StreamReply, Replica]]],
-        replicas: Replicas,
+        send: Callable[[], Awaitable[StreamReply]],
+        reader: EventReader,
+        settle: Callable[[BaseException | None], None] | None = None,
     ) -> None:
-        self._send, self._replicas = send, replicas
-        self._decode = msgspec.json.Decoder(operation.chunk).decode
+        self._send, self._reader, self._on_settled = send, reader, settle
         self._reply: StreamReply | None = None
-        self._replica: Replica | None = None
-        self._reader = SSEReader()
-        self._events: deque[bytes] = deque()
-        self._tail: deque[bytes] = deque()
-        self._tail_size = 0
-        self._usage: Usage | None = None
+        self._events = SSEReader()
+        self._waiting: deque[bytes] = deque()
+        self._failure: RequestError | None = None
+        self._has_begun = False
+        self._is_done = False
         self._is_closed = False
 
     async def open(self) -> None:
         """See :class:`weft.transport.base.WireStream`."""
         if self._reply is None:
-            self._reply, self._replica = await self._send()
+            self._reply = await self._send()
 
     @property
     def body(self) -> ReplyBody:
@@ -72,7 +61,17 @@ class SseStream(WireStream):
     @property
     def usage(self) -> Usage | None:
         """See :class:`weft.transport.base.WireStream`."""
-        return self._usage
+        return self._reader.usage
+
+    @property
+    def has_begun(self) -> bool:
+        """See :class:`weft.transport.base.WireStream`."""
+        return self._has_begun
+
+    @property
+    def has_said_end(self) -> bool:
+        """See :class:`weft.transport.base.WireStream`."""
+        return self._is_done
 
     # Read.
 
@@ -80,41 +79,50 @@ class SseStream(WireStream):
         """The next chunk.
 
         Raises:
-            BackendReplyError: What came is no chunk, or the stream ended without ``[DONE]``.
+            BackendReplyError: What came is no chunk, or the stream ended before the answer did.
             RequestError: The service's own error.
         """
-        events = self._events
-        while not events:
-            if self._is_closed:
+        waiting, reader = self._waiting, self._reader
+        while True:
+            while not waiting:
+                if self._is_closed:
+                    raise StopAsyncIteration
+                await self._fill()
+            data = waiting.popleft()
+            self._has_begun = True
+            if data == DONE:
+                self._is_done = True
+                await self._finished()
                 raise StopAsyncIteration
-            await self._fill()
-        data = events.popleft()
-        if data == DONE:
-            self._settle(None)
-            await self._end()
-            raise StopAsyncIteration
-        if is_error_event(data):
-            await self._fail(event_error(data))
-        try:
-            chunk = self._decode(data)
-        except msgspec.DecodeError as error:
-            await self._fail(BackendReplyError(f"an event is no chunk of its contract: {error}"))
-        return chunk
+            try:
+                chunk = reader.read(data)
+            except RequestError as error:
+                await self._fail(error)
+            if chunk is not None:
+                return chunk
 
     async def _fill(self) -> None:
-        """Read until there is an event, or the stream has failed."""
+        """Read until there is an event, or the stream has ended."""
         try:
             await self.open()
             assert self._reply is not None
             block = await self._reply.body.take()
             if block:
-                self._events.extend(event.data for event in self._reader.feed(block))
+                self._waiting.extend(event.data for event in self._events.feed(block))
                 return
         except BaseException as error:
             self._settle(error)
             await self._end()
             raise
-        await self._fail(BackendReplyError("the stream ended before its end ('[DONE]')"))
+        await self._finished()
+
+    async def _finished(self) -> None:
+        try:
+            self._reader.end(is_done=self._is_done)
+        except RequestError as error:
+            await self._fail(error)
+        self._settle(None)
+        await self._end()
 
     async def _fail(self, failure: RequestError) -> None:
         self._settle(failure)
@@ -123,34 +131,61 @@ class SseStream(WireStream):
 
     # Relay.
 
-    def inspect(self, block: bytes) -> None:
+    def relays(
+        self, *, drops_usage: bool, on_first: Callable[[], None] | None = None
+    ) -> Callable[[bytes], bytes]:
         """See :class:`weft.transport.base.WireStream`."""
-        tail = self._tail
-        tail.append(block)
-        self._tail_size += len(block)
-        while self._tail_size - len(tail[0]) >= TAIL_BYTES:
-            self._tail_size -= len(tail.popleft())
+        is_plain = self._reader.is_plain
+        is_whole = (
+            False  # whether what came so far ends with an event, and there is nothing to be done at the first
+        )
+
+        def pass_on(block: bytes) -> bytes:
+            nonlocal is_whole
+            if is_whole and block[-2:] == b"\n\n" and is_plain(block):
+                return block
+            if not self._has_begun:
+                self._has_begun = True
+                if on_first is not None:
+                    on_first()
+            passed = self._read_and_pass(block, drops_usage=drops_usage)
+            is_whole = self._events.is_between_events and self._failure is None
+            return passed
+
+        return pass_on
+
+    def _read_and_pass(self, block: bytes, *, drops_usage: bool) -> bytes:
+        """The block's events, each read and written anew: for those that say more than a piece of text, or are cut."""
+        if self._failure is not None:
+            raise self._failure
+        out: list[bytes] = []
+        for event in self._events.feed(block):
+            data: bytes | None = event.data
+            if data == DONE:
+                self._is_done = True
+                out.append(b"data: [DONE]\n\n")
+                break
+            try:
+                data = self._reader.relay(event.data)
+            except RequestError as error:
+                if not out:
+                    raise
+                self._failure = error  # what came before it goes out first
+                break
+            if data is not None and not (drops_usage and is_usage_only(data)):
+                out.append(sse(data))
+        return b"".join(out)
 
     def finish(self, error: Exception | None) -> Exception | None:
         """See :class:`weft.transport.base.WireStream`."""
-        if error is not None:
-            self._settle(error)
-            return error
-        events = _last_events(b"".join(self._tail))
-        last = events[-1] if events else b""
-        for data in reversed(events):
-            if b'"usage"' in data and not is_error_event(data):
-                self._usage = _usage(data)
-                break
-        if last == DONE:
-            self._settle(None)
-            return None
-        failure = event_error(last) if is_error_event(last) else None
-        self._settle(failure or BackendReplyError("the stream was cut short"))
-        # The service's own error has gone to the caller as it came: there is nothing to add.
-        return (
-            None if failure is not None else BackendReplyError("the stream ended before its end ('[DONE]')")
-        )
+        failure = error or self._failure
+        if failure is None:
+            try:
+                self._reader.end(is_done=self._is_done)
+            except RequestError as cut_short:
+                failure = cut_short
+        self._settle(failure)
+        return failure
 
     def abort(self, error: Exception) -> None:
         """See :class:`weft.transport.base.WireStream`."""
@@ -162,14 +197,9 @@ class SseStream(WireStream):
     # End.
 
     def _settle(self, error: BaseException | None) -> None:
-        """Tell the replicas how it ended, once."""
-        replica, self._replica = self._replica, None
-        if replica is None:
-            return
-        if error is None:
-            self._replicas.succeeded(replica)
-        else:
-            self._replicas.failed(replica, error)
+        settle, self._on_settled = self._on_settled, None
+        if settle is not None:
+            settle(error)
 
     async def _end(self) -> None:
         self._is_closed = True
@@ -182,16 +212,69 @@ class SseStream(WireStream):
         await self._end()
 
 
-def _last_events(tail: bytes) -> list[bytes]:
-    """The data of the whole events at the end of a stream; the first of them may have lost its beginning."""
-    if b"\r" in tail:
-        tail = tail.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    lines = tail.split(b"\n")
-    return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+class _Tail(Struct):
+    usage: Usage | None = None
 
 
-def _usage(data: bytes) -> Usage | None:
+class _Counted(Struct):
+    choices: list[msgspec.Raw] = []
+    usage: Any = None
+
+
+_decode_tail = msgspec.json.Decoder(_Tail).decode
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+_USAGE: Final = b'"usage"'
+
+
+def is_usage_only(data: bytes) -> bool:
+    """Whether an event is the one that OpenAI's ``stream_options.include_usage`` asks for: a usage without choices."""
+    if _USAGE not in data:
+        return False
     try:
-        return _decode_tail(data).usage
+        found = _decode_counted(data)
     except msgspec.DecodeError:
-        return None
+        return False  # an error event, or not a chunk: passed on as it is
+    return found.usage is not None and not found.choices
+
+
+class ContractReader:
+    """Reads the events of a Weft service: its contract's chunks, an error, and ``[DONE]`` at the end.
+
+    Args:
+        operation: Whose chunks they are.
+    """
+
+    __slots__ = ("_decode", "usage")
+
+    def __init__(self, operation: Operation) -> None:
+        self._decode = msgspec.json.Decoder(operation.chunk).decode
+        self.usage: Usage | None = None
+
+    def is_plain(self, block: bytes) -> bool:
+        """See :class:`weft.host.EventReader`."""
+        return not (_USAGE in block or DONE in block or b'"error"' in block or b"\r" in block)
+
+    def read(self, data: bytes) -> Any:
+        """See :class:`weft.host.EventReader`."""
+        if is_error_event(data):
+            raise event_error(data)
+        try:
+            return self._decode(data)
+        except msgspec.DecodeError as error:
+            raise BackendReplyError(f"an event is no chunk of its contract: {error}") from error
+
+    def relay(self, data: bytes) -> bytes:
+        """See :class:`weft.host.EventReader`."""
+        if is_error_event(data):
+            raise event_error(data)
+        if _USAGE in data:
+            try:
+                self.usage = _decode_tail(data).usage or self.usage
+            except msgspec.DecodeError as error:
+                raise BackendReplyError(f"an event is no chunk of its contract: {error}") from error
+        return data
+
+    def end(self, *, is_done: bool) -> None:
+        """See :class:`weft.host.EventReader`."""
+        if not is_done:
+            raise BackendReplyError("the stream ended before its end ('[DONE]')")

@@ -6,21 +6,19 @@ differs in one thing, the name of the bound on the answer's length.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from weft.components.chat.openai_wire import Answer, read_answer, read_chunk, refusal
-from weft.contracts.chat import ChatChunk, ChatDescription, ChatRequest, ChatResponse, StreamOptions
+from weft.components.chat.openai_wire import Answer, AnswerReader, read_answer, refusal
+from weft.contracts.chat import ChatDescription, ChatRequest, ChatResponse, StreamOptions
 from weft.errors import BackendReplyError, BackendStatusError, ServiceError
-from weft.host import Host, HttpClient, HttpStream
+from weft.host import EventChunks, Host, HttpClient, HttpStream
 from weft.types import Empty, Message
 
 _PATH: Final = "/chat/completions"
 _FIELDS: Final = tuple(name for name in ChatRequest.__struct_fields__ if name != "metadata")
-_DONE: Final = b"[DONE]"
 _QUOTED_BYTES: Final = 500
 _JSON: Final = {"content-type": "application/json"}
 
@@ -43,6 +41,7 @@ class OpenAIChat:
             and Azure, whose reasoning models refuse the older ``max_tokens``, which all others know.
     """
 
+    relays: ClassVar[bool] = True
     unsupported: ClassVar[frozenset[str]] = frozenset({"metadata"})
 
     def __init__(
@@ -89,39 +88,21 @@ class OpenAIChat:
             raise refusal(error) from error
         return read_answer(answer, self._url + _PATH)
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+    def stream(self, request: ChatRequest) -> EventChunks:
         """The answer in chunks; closing it closes the connection, so that the server stops.
 
         Raises: as :meth:`invoke`, and
             BackendReplyError: The stream ended before the answer did.
             ServiceError: The server failed in mid-stream.
         """
-        endpoint = self._url + _PATH
-        begun: set[int] = set()
-        finished: set[int] = set()
-        is_done = False
-        reply = await self._http().stream("POST", _PATH, self._body(request, stream=True), headers=_JSON)
-        async with reply:
-            await self._check(reply)
-            async for data in reply.events():
-                if data == _DONE:
-                    is_done = True
-                    break
-                chunk = read_chunk(data, endpoint) if data else None
-                if chunk is None:
-                    continue
-                for choice in chunk.choices:
-                    begun.add(choice.index)
-                    if choice.finish_reason is not None:
-                        finished.add(choice.index)
-                yield chunk
-        # Some servers never send [DONE], or without the empty line that ends it: a finish reason says as much.
-        if not begun:
-            raise BackendReplyError("the stream ended without an answer in it", endpoint=endpoint)
-        if not is_done and begun != finished:
-            raise BackendReplyError(
-                "the answer was cut short: the stream ended without its end", endpoint=endpoint
-            )
+        return self._http().events(
+            "POST",
+            _PATH,
+            self._body(request, stream=True),
+            reader=AnswerReader(self._url + _PATH, is_single=(request.n or 1) == 1),
+            check=self._check,
+            headers=_JSON,
+        )
 
     async def _check(self, reply: HttpStream) -> None:
         try:

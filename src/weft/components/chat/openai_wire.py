@@ -106,7 +106,10 @@ class Answer(Struct):
     message: Any = None
 
 
+DONE: Final = b"[DONE]"
+
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def read_chunk(data: bytes, endpoint: str) -> ChatChunk | None:
@@ -145,6 +148,70 @@ def read_chunk(data: bytes, endpoint: str) -> ChatChunk | None:
         int(chunk.created or 0),
         chunk.usage,
     )
+
+
+class AnswerReader:
+    """Implements :class:`weft.host.EventReader` for one answer of such a server.
+
+    Args:
+        endpoint: Whose, for errors.
+        is_single: Whether there is one choice only: with several, each event is read, to know which of them have ended.
+    """
+
+    __slots__ = ("_begun", "_endpoint", "_finished", "_is_single", "usage")
+
+    def __init__(self, endpoint: str, *, is_single: bool) -> None:
+        self._endpoint, self._is_single = endpoint, is_single
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+        self.usage: Usage | None = None
+
+    def is_plain(self, block: bytes) -> bool:
+        """Whether each event in it is a piece of the answer's text in OpenAI's own words."""
+        count = block.count
+        return (
+            self._is_single
+            and count(b'"delta"') == count(b"\n\n")
+            and count(b'"finish_reason"') == count(b'"finish_reason":null')
+            and count(b'"usage"') == count(b'"usage":null')
+            and not (
+                b'"tool_calls"' in block
+                or b'"reasoning"' in block
+                or b'"error"' in block
+                or DONE in block
+                or b"\r" in block
+            )
+        )
+
+    def read(self, data: bytes) -> ChatChunk | None:
+        """See :class:`weft.host.EventReader`."""
+        chunk = read_chunk(data, self._endpoint) if data else None
+        if chunk is None:
+            return None
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        for choice in chunk.choices:
+            self._begun.add(choice.index)
+            if choice.finish_reason is not None:
+                self._finished.add(choice.index)
+        return chunk
+
+    def relay(self, data: bytes) -> bytes | None:
+        """See :class:`weft.host.EventReader`."""
+        chunk = self.read(data)
+        return None if chunk is None else _encode(chunk)
+
+    def end(self, *, is_done: bool) -> None:
+        """See :class:`weft.host.EventReader`.
+
+        Some servers never send ``[DONE]``, or without the empty line that ends it: a finish reason says as much.
+        """
+        if not self._begun:
+            raise BackendReplyError("the stream ended without an answer in it", endpoint=self._endpoint)
+        if not is_done and self._begun != self._finished:
+            raise BackendReplyError(
+                "the answer was cut short: the stream ended without its end", endpoint=self._endpoint
+            )
 
 
 def read_answer(answer: Answer, endpoint: str) -> ChatResponse:
