@@ -106,7 +106,8 @@ def bind_shared(host: str, port: int) -> socket.socket:
 def _bound(
     family: socket.AddressFamily, address: tuple[object, ...], host: str, port: int, *, shared: bool
 ) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, because asyncio sends without delay only on sockets that name it.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
