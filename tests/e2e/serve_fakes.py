@@ -60,15 +60,23 @@ async def service(arguments: Any, worker: Worker) -> Application:
     """A service process with an :class:`EchoChat`."""
     if arguments.get("refuse"):
         raise ComponentError("the component refuses", hint="as the test wants it")
+    if arguments.get("crash"):
+        os._exit(7)
     metrics = Metrics()
     app = Application(name=worker.name, version="1", access=Access(), metrics=metrics, log=worker.log)
     chat = EchoChat(arguments.get("gate", ""))
     operation_routes(
         app, CONTRACT, lambda name, request: getattr(chat, name)(request), lambda _, r: chat.stream(r)
     )
+    if arguments.get("never_ready"):
+        app.ready_checks["model"] = _still_loading
     health_routes(app)
     metrics.counter("test_service_total", "Of the service.").bind().add(1)
     return app
+
+
+async def _still_loading() -> str:
+    return "the model is still loading"
 
 
 async def gateway(arguments: Any, worker: Worker) -> Application:

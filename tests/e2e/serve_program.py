@@ -46,7 +46,7 @@ def single(options: dict[str, Any]) -> int:
 
 
 def supervised(options: dict[str, Any]) -> int:
-    llm = {"gate": options.get("gate", ""), "refuse": options.get("refuse", False)}
+    llm = {name: options[name] for name in ("gate", "refuse", "crash", "never_ready") if name in options}
     return run_supervised(
         [
             ProcessSpec(name="llm", factory="serve_fakes:service", arguments=llm),
@@ -59,6 +59,7 @@ def supervised(options: dict[str, Any]) -> int:
         options.get("port", 0),
         options=SupervisorOptions(
             drain_timeout_s=options.get("drain_timeout_s", 10),
+            ready_timeout_s=options.get("ready_timeout_s", 600),
             backoff=Backoff(first_s=0.05),
             on_listening=lambda port: say("listening", port),
             on_ready=lambda: say("ready"),

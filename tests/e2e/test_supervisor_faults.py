@@ -129,6 +129,34 @@ async def test_a_service_that_refuses_to_start_is_the_supervisors_error(tmp_path
         assert no_folder_left(tmp_path)
 
 
+async def test_a_child_that_never_becomes_ready_is_named(tmp_path: Path) -> None:
+    """When its time is up the start fails with the documented exit code, names it, and leaves nothing."""
+    async with program("supervised", tmp_path, never_ready=True, ready_timeout_s=2) as running:
+        assert await running.until("error") == "error not ready within 2 s: llm"
+        assert await running.ended() == 10
+        assert no_folder_left(tmp_path)
+
+
+async def test_a_child_that_crashes_at_once_is_tried_until_the_time_is_up(tmp_path: Path) -> None:
+    """It is restarted again and again, ever more slowly; then the start fails and names it."""
+    async with program("supervised", tmp_path, crash=True, ready_timeout_s=2) as running:
+        said = await running.until("error")
+        assert said == "error not ready within 2 s: llm (it ended with status 7, again and again)"
+        assert await running.ended() == 10
+        assert no_folder_left(tmp_path)
+
+
+async def test_a_start_that_does_not_get_on_can_be_stopped(tmp_path: Path) -> None:
+    """Ctrl-C ends it at once, while a child is loading and while one waits to be restarted."""
+    for why in ("never_ready", "crash"):
+        async with program("supervised", tmp_path, **{why: True}) as running:
+            await eventually(lambda running=running: bool(running.family()))
+            running.signal(signal.SIGINT)
+            await running.until("ended 130")
+            assert await running.ended() == 130
+            assert no_folder_left(tmp_path)
+
+
 async def test_workers_share_the_port_and_their_metrics(tmp_path: Path) -> None:
     """Each takes connections; any answers for all, and says which figures are one worker's own."""
     async with program("supervised", tmp_path, workers=2) as running:

@@ -59,6 +59,7 @@ class Child:
         started: Set while its components have started and it answers.
         ready: Set while it is ready, and stays unset from a crash to the next readiness.
         restarts: How often it was started again.
+        crash: How it ended the last time that nobody had asked it to; empty: it has not.
         pid: Of the process that runs now.
     """
 
@@ -69,6 +70,7 @@ class Child:
         self.started = asyncio.Event()
         self.ready = asyncio.Event()
         self.restarts = 0
+        self.crash = ""
         self._inherit, self._log, self._backoff = inherit, log, backoff
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -81,6 +83,11 @@ class Child:
         """None while there is no process."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was started: what it needs was ready."""
+        return self._keeper is not None
 
     def start(self) -> None:
         """Run the process from now on, again and again."""
@@ -117,8 +124,9 @@ class Child:
                 return
             crashes = 1 if time.monotonic() - begun > self._backoff.healthy_s else crashes + 1
             delay_s = self._backoff.delay_s(crashes)
+            self.crash = _status(status)
             self._log.warning(
-                f"process '{self.config.name}' ended with {_status(status)}; restarting it in {delay_s:g} s",
+                f"process '{self.config.name}' ended with {self.crash}; restarting it in {delay_s:g} s",
                 **({"said": report.message} if report is not None else {}),
             )
             await asyncio.sleep(delay_s)

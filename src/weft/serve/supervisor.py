@@ -177,9 +177,18 @@ class Supervisor:
                 for spec in self._specs:
                     group.create_task(self._start_one(spec))
         except TimeoutError as error:
-            waiting = [child.config.name for child in self._all() if not child.ready.is_set()]
+            # Those that wait for others are not what is wrong, and the public ones are ready only when all others are.
+            late = [child for child in self._all() if child.is_kept and not child.ready.is_set()]
+            late = [child for child in late if child.config.public is None] or late
+            listed = ", ".join(
+                f"{child.config.name} (it ended with {child.crash}, again and again)"
+                if child.crash
+                else child.config.name
+                for child in late
+            )
             raise NotReadyError(
-                f"not ready within {self._options.ready_timeout_s:g} s: {', '.join(waiting)}"
+                f"not ready within {self._options.ready_timeout_s:g} s: {listed}",
+                hint="what each of them said is in the log above",
             ) from error
         if self._options.on_ready is not None:
             self._options.on_ready()
