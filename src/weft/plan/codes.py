@@ -11,6 +11,7 @@ CODES: Final[dict[str, str]] = {
     "bad-repeat": "a repetition feeds nothing back, or its end is no condition",
     "broken-component": "a component cannot be loaded, or is no component",
     "config-type": "a config value is of another type than the component's constructor takes",
+    "config-value": "a component cannot work with a config value, though its type is right",
     "cycle": "nodes or services need each other in a circle",
     "exclusive": "a component of which only one instance may exist is placed more than once",
     "missing-config": "a component needs a config value that is not there",

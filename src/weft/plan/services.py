@@ -313,6 +313,8 @@ class ServiceChecker:
         self, info: ComponentInfo, config: Mapping[str, Any], where: ServiceSpec | NodeSpec | Place
     ) -> None:
         for fault in check_config(info, plain(config)):
+            if fault.code == "unknown-contract":
+                continue  # said when the contract was looked for
             if not fault.path:
                 mark = where.marks.value("component")
             elif fault.code == "unknown-config":

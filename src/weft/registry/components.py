@@ -114,12 +114,11 @@ class Components:
         """
         if info.contract is not None:
             return info.contract
-        try:
-            name = info.type.contract_for(dict(config))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ComponentError(
-                f"component '{info.name}' cannot tell its contract from its config: {error}"
-            ) from error
+        parameter = next(p for p in info.parameters if p.contracts is not None)
+        name = config.get(parameter.name, parameter.default)
+        if not isinstance(name, str):
+            hint = f"{parameter.name}: one of {', '.join(self.contracts)}"
+            raise ComponentError(f"the config of component '{info.name}' names no contract", hint=hint)
         return self.contract(name)
 
     def scan(self) -> list[Listing]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.contracts import Contract
 from weft.errors import ComponentError, did_you_mean, nearest
 from weft.registry.describe import ComponentInfo, Parameter
 
@@ -24,10 +25,11 @@ class ConfigFault:
         path: Where in it: keys from the outside in; empty when something is missing.
         message: What is wrong.
         hint: What could be written.
-        code: ``unknown-config``, ``config-type`` or ``missing-config``.
+        code: ``unknown-config``, ``config-type``, ``missing-config``, ``unknown-contract``, or ``config-value`` for what
+            the component's own ``faults`` found.
     """
 
-    path: tuple[str, ...]
+    path: tuple[str | int, ...]
     message: str
     hint: str | None
     code: str
@@ -39,14 +41,20 @@ def is_secret(value: Any) -> bool:
 
 
 def check_config(info: ComponentInfo, config: Mapping[str, Any]) -> list[ConfigFault]:
-    """Everything that is wrong with ``config``: unknown names, wrong types, missing values. Secrets fit text."""
+    """Everything that is wrong with ``config``: unknown names, wrong types, missing values. Secrets fit text.
+
+    Where nothing of that is, a component may look further: a class method ``faults`` is called with the values as the
+    constructor would be, and gives ``(path, message, hint)`` for each thing that is wrong.
+    """
     known = {p.name: p for p in info.parameters}
     slots = {s.name for s in info.slots}
     faults: list[ConfigFault] = []
+    values: dict[str, Any] = {}
     for name, value in config.items():
         parameter = known.get(name)
         if parameter is None:
             if info.open_config:
+                values[name] = value
                 continue
             if name in slots:
                 message = f"'{name}' of component '{info.name}' is a service, not a config value"
@@ -58,8 +66,12 @@ def check_config(info: ComponentInfo, config: Mapping[str, Any]) -> list[ConfigF
             hint = did_you_mean(name, list(known), what="config values")
             faults.append(ConfigFault((name,), message, hint, "unknown-config"))
             continue
+        if parameter.contracts is not None and isinstance(value, str) and value not in parameter.contracts:
+            hint = did_you_mean(value, list(parameter.contracts), what="contracts")
+            faults.append(ConfigFault((name,), f"there is no contract '{value}'", hint, "unknown-contract"))
+            continue
         try:
-            convert(value, parameter)
+            values[name] = convert(value, parameter)
         except (msgspec.ValidationError, TypeError, ValueError) as error:
             message = (
                 f"config value '{name}' of component '{info.name}' must be {type_text(parameter.annotation)}"
@@ -73,7 +85,12 @@ def check_config(info: ComponentInfo, config: Mapping[str, Any]) -> list[ConfigF
             message = f"component '{info.name}' needs the config value '{parameter.name}'"
             hint = f"{parameter.name}: {type_text(parameter.annotation)}"
             hint += f" - {parameter.doc}" if parameter.doc else ""
-            faults.append(ConfigFault((), message, hint, "missing-config"))
+            code = "missing-config" if parameter.contracts is None else "unknown-contract"
+            faults.append(ConfigFault((), message, hint, code))
+    if not faults and (look := getattr(info.type, "faults", None)) is not None:
+        faults = [
+            ConfigFault(tuple(path), message, hint, "config-value") for path, message, hint in look(**values)
+        ]
     return faults
 
 
@@ -83,7 +100,17 @@ def convert(value: Any, parameter: Parameter) -> Any:
     Raises:
         msgspec.ValidationError: It does not fit.
     """
+    if parameter.contracts is not None:
+        return _contract(value, parameter.contracts)
     return msgspec.convert(_without_secrets(value), parameter.annotation, strict=True, dec_hook=_path)
+
+
+def _contract(value: Any, contracts: Mapping[str, Contract]) -> Contract:
+    if not isinstance(value, str):
+        raise msgspec.ValidationError(f"Expected `str`, got `{type(value).__name__}`")
+    if value not in contracts:
+        raise msgspec.ValidationError(f"There is no contract '{value}'")
+    return contracts[value]
 
 
 def _without_secrets(value: Any) -> Any:
@@ -117,6 +144,8 @@ def type_text(annotation: Any) -> str:
     """A type as a person writes it: ``int``, ``str | None``, ``list[Document]``."""
     if annotation is type(None):
         return "None"
+    if annotation is Contract:
+        return "the name of a contract"
     if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
         return annotation.__name__
     text = str(annotation).replace("typing.", "").replace("NoneType", "None")

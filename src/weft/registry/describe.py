@@ -2,7 +2,7 @@
 
 Nothing is asked of a component but annotations, so everything here is reading: the constructor's signature is the
 config schema, a parameter annotated with a contract's Protocol is a slot for ``uses``, and the request type of
-``invoke`` tells the contract.
+``invoke`` tells the contract. A parameter annotated ``Contract`` says that the config does: its value names one.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Parameter:
         required: Whether it has no default.
         default: What it is when it is not set; None when it is required.
         doc: What the docstring's ``Args`` say of it.
+        contracts: For a parameter annotated ``Contract``: those that the config may name.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Parameter:
     required: bool
     default: Any = None
     doc: str = ""
+    contracts: Mapping[str, Contract] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def describe(
         ComponentError: It has no ``invoke``, or an annotation is missing or cannot be resolved.
     """
     parameters, slots, open_config = _constructor(name, cls, contracts)
-    if callable(getattr(cls, "contract_for", None)):
+    if any(parameter.contracts is not None for parameter in parameters):
         contract, operations = None, frozenset[str]()
         streams = callable(getattr(cls, "stream", None))
     else:
@@ -200,7 +202,8 @@ def _constructor(
             continue
         required = parameter.default is parameter.empty
         default = None if required else parameter.default
-        parameters.append(Parameter(parameter.name, annotation, required, default, doc))
+        named = contracts if annotation is Contract else None
+        parameters.append(Parameter(parameter.name, annotation, required, default, doc, named))
     return tuple(parameters), tuple(slots), open_config
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from weft.registry.describe import first_line
 
+_CONTRACT = (("weft.contracts", "Contract"), ("weft.contracts.base", "Contract"))
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -163,7 +165,7 @@ def _contract(
     requests: Mapping[tuple[str, str], str],
 ) -> str:
     methods = {s.name: s for s in cls.body if isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)}
-    if "contract_for" in methods:
+    if "__init__" in methods and _names_contract(methods["__init__"].args, imports, module):
         return "any"
     asked = [methods["invoke"]] if "invoke" in methods else list(methods.values())
     for method in asked:
@@ -174,6 +176,12 @@ def _contract(
         if contract is not None:
             return contract
     return ""
+
+
+def _names_contract(arguments: ast.arguments, imports: Mapping[str, tuple[str, str]], module: str) -> bool:
+    """Whether a constructor has a parameter annotated ``Contract``: then its config names the contract."""
+    annotations = (a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+    return any(a is not None and _resolve(a, imports, module) in _CONTRACT for a in annotations)
 
 
 def _resolve(annotation: ast.expr, imports: Mapping[str, tuple[str, str]], module: str) -> tuple[str, str]:

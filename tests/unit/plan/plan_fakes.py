@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from weft.components.any.http import Http
+from weft.contracts import Contract
 from weft.contracts.chat import Chat, ChatChunk, ChatRequest, ChatResponse
 from weft.contracts.embedding import Embedder, EmbeddingRequest, EmbeddingResponse
 from weft.contracts.evidence import EvidenceRequest, EvidenceResponse
@@ -342,12 +344,8 @@ class Printer:
 class Anything:
     """Fulfils the contract that its config names."""
 
-    def __init__(self, contract: str) -> None:
+    def __init__(self, contract: Contract) -> None:
         pass
-
-    @classmethod
-    def contract_for(cls, config: dict[str, Any]) -> str:
-        return str(config["contract"])
 
     async def invoke(self, request: Any) -> Any:
         raise NotImplementedError
@@ -362,6 +360,7 @@ COMPONENTS: dict[str, type[Any]] = {
     "file-store": FileStore,
     "finder": Finder,
     "grade": Grade,
+    "http": Http,
     "live-only": LiveOnly,
     "picker": Picker,
     "prompt-builder": PromptBuilder,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
-from weft.contracts import chat, store
+from weft.contracts import Contract, chat, store
 from weft.contracts.chat import Chat, ChatChunk, ChatRequest, ChatResponse
 from weft.contracts.embedding import Embedder
 from weft.contracts.reranker import RerankRequest, RerankResponse
 from weft.errors import ComponentError
-from weft.registry.components import ComponentInfo, Components, check_config, instantiate
+from weft.registry.components import ComponentInfo, Components, ConfigFault, check_config, instantiate
 from weft.registry.describe import argument_docs
 
 
@@ -78,12 +78,14 @@ class Reply:
 class Anything:
     """Whatever its config says."""
 
-    def __init__(self, contract: str, **options: str) -> None:
-        self.options = options
+    def __init__(self, contract: Contract, **options: str) -> None:
+        self.contract, self.options = contract, options
 
     @classmethod
-    def contract_for(cls, config: dict[str, Any]) -> str:
-        return str(config["contract"])
+    def faults(cls, contract: Contract, **options: str) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
+        """``never`` can never be set."""
+        if "never" in options:
+            yield ("never",), f"'never' is not for {contract.name}", "leave it out"
 
     async def invoke(self, request: Any) -> Any:
         return request
@@ -192,12 +194,32 @@ def test_chunks_of_a_known_contract_can_be_collected(components: Components) -> 
 
 
 def test_contract_may_depend_on_config(components: Components) -> None:
-    """``contract_for`` names the contract; an unknown one is an error with the choices."""
+    """A parameter annotated ``Contract`` names it, and gets it; an unknown one is an error with the choices."""
     info = components.get("Anything")
     assert info.contract is None
     assert components.contract_of(info, {"contract": "chat"}).name == "chat"
+    assert instantiate(info, {"contract": "chat"}, {}).contract is chat.CONTRACT
     with pytest.raises(ComponentError, match=r"there is no contract 'chatt'\ndid you mean 'chat'\?"):
         components.contract_of(info, {"contract": "chatt"})
+    with pytest.raises(ComponentError, match=r"names no contract\ncontract: one of chat, "):
+        components.contract_of(info, {})
+    with pytest.raises(ComponentError, match="there is no contract 'chatt'"):
+        instantiate(info, {"contract": "chatt"}, {})
+    with pytest.raises(ComponentError, match="must be the name of a contract, not int"):
+        instantiate(info, {"contract": 1}, {})
+
+
+def test_a_component_may_look_at_its_values_itself(components: Components) -> None:
+    """What its ``faults`` finds is a fault of the config, with its place; it is asked when types and names are right."""
+    info = components.get("Anything")
+    assert check_config(info, {"contract": "chat", "never": "x"}) == [
+        ConfigFault(("never",), "'never' is not for chat", "leave it out", "config-value")
+    ]
+    assert [fault.code for fault in check_config(info, {"contract": "chatt", "never": "x"})] == [
+        "unknown-contract"
+    ]
+    with pytest.raises(ComponentError, match="'never' is not for chat"):
+        instantiate(info, {"contract": "chat", "never": "x"}, {})
 
 
 @pytest.mark.parametrize(
