@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
-from weft.errors import RequestError
+from weft.errors import InternalError
+from weft.http.body import BodyBuffer
 from weft.http.message import (
     ErrorHandler,
     Handler,
@@ -19,6 +21,11 @@ from weft.http.message import (
     too_large,
 )
 from weft.http.server import ServerLimits, default_error_response
+from weft.http.wire import encode_headers
+
+_LOG = logging.getLogger("weft.http")
+
+_IS_LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -56,43 +63,47 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-class _AsgiBody:
-    """A request's body as ASGI messages; notices the client's going while nobody reads."""
+class _Intake:
+    """A request's body, received ahead of its reader as far as its buffer goes.
+
+    So the client's going is noticed while the handler reads nothing; only a client that is held back goes unnoticed.
+    """
 
     def __init__(self, receive: Receive, *, length: int | None, max_bytes: int) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
-        self._size = 0
-        self._is_ended = False
-        self._is_read = asyncio.Event()
-        self._is_gone = False
-        self.length = length
+        self._may_receive = asyncio.Event()
+        self._may_receive.set()
+        self.body = BodyBuffer(asyncio.get_running_loop(), self, length=length)
 
-    async def take(self) -> bytes:
-        while not self._is_ended:
+    def pause_body(self) -> None:
+        """Called by the body."""
+        self._may_receive.clear()
+
+    def resume_body(self) -> None:
+        """Called by the body."""
+        self._may_receive.set()
+
+    def drop(self) -> None:
+        """Never called: only a reply's body drops its connection."""
+
+    async def run(self) -> None:
+        """Receive; returns when the client has closed."""
+        size = 0
+        while True:
+            await self._may_receive.wait()
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._is_ended = self._is_gone = True
-                self._is_read.set()
-                raise ProtocolError("the client closed the connection")
+                self.body.fail(ProtocolError("the client closed the connection"))
+                return
+            if self.body.is_ended:
+                continue
             block = bytes(message.get("body", b""))
-            self._is_ended = not message.get("more_body", False)
-            if self._is_ended:
-                self._is_read.set()
-            self._size += len(block)
-            if self._size > self._max_bytes:
-                raise too_large(self._max_bytes)
-            if block:
-                return block
-        return b""
-
-    async def wait_until_gone(self) -> None:
-        """Returns when the client has closed; takes over ``receive`` once the body is complete."""
-        # While the handler is still reading, it is the one to notice.
-        await self._is_read.wait()
-        while not self._is_gone:
-            message = await self._receive()
-            self._is_gone = message["type"] == "http.disconnect"
+            size += len(block)
+            if size > self._max_bytes:
+                self.body.fail(too_large(self._max_bytes))
+            else:
+                self.body.feed(block, ended=not message.get("more_body", False))
 
 
 class _Exchange:
@@ -108,9 +119,9 @@ class _Exchange:
         self._handler, self._on_error, self._send = handler, on_error or default_error_response, send
         headers = Headers([(name.lower(), value) for name, value in scope["headers"]])
         declared = headers.get("content-length", "")
-        length = int(declared) if declared.isdigit() else None
+        length = int(declared) if _IS_LENGTH(declared) is not None else None
         has_body = length not in (None, 0) or "transfer-encoding" in headers
-        self._body = _AsgiBody(receive, length=length, max_bytes=max_bytes)
+        self._intake = _Intake(receive, length=length, max_bytes=max_bytes)
         self._max_bytes = max_bytes
         client = scope.get("client")
         raw_path = cast("bytes", scope.get("raw_path") or scope["path"].encode("utf-8"))
@@ -123,31 +134,27 @@ class _Exchange:
             None if has_body else b"",
             client[0] if client else None,
             scope.get("scheme", "http"),
-            self._body,
+            self._intake.body,
         )
-        self._has_body = has_body
         self._has_begun = False
 
     async def run(self) -> None:
         work = asyncio.ensure_future(self._serve())
-        watch = asyncio.ensure_future(self._watch())
+        intake = asyncio.ensure_future(self._intake.run())
         try:
-            await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, intake), return_when=asyncio.FIRST_COMPLETED)
         finally:
             work.cancel()
-            watch.cancel()
-            await asyncio.wait((work, watch))
-        if not work.cancelled() and (error := work.exception()) is not None:
-            raise error
-
-    async def _watch(self) -> None:
-        if not self._has_body:
-            await self._body.take()
-        await self._body.wait_until_gone()
+            intake.cancel()
+            await asyncio.wait((work, intake))
+        for task in (work, intake):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
     async def _serve(self) -> None:
         try:
-            if self._body.length is not None and self._body.length > self._max_bytes:
+            length = self._intake.body.length
+            if length is not None and length > self._max_bytes:
                 raise too_large(self._max_bytes)  # noqa: TRY301 - answered below like any other failure
             response = await self._handler(self._request)
             if isinstance(response, Response):
@@ -159,12 +166,16 @@ class _Exchange:
                 raise
             await self._reply(self._on_error(error, self._request))
 
+    def _has_body(self, status: int) -> bool:
+        return self._request.method != "HEAD" and status not in (204, 304)
+
     async def _start(self, response: Response | StreamResponse, length: int | None) -> None:
-        headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers
-        ]
+        fields = [*response.headers]
         if response.content_type:
-            headers.append((b"content-type", response.content_type.encode("latin-1")))
+            fields.append(("content-type", response.content_type))
+        # Refuses what could break out of its line: not every ASGI server does.
+        encode_headers(fields)
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         if length is not None and response.status not in (204, 304):
             headers.append((b"content-length", b"%d" % length))
         self._has_begun = True
@@ -172,47 +183,47 @@ class _Exchange:
 
     async def _reply(self, response: Response) -> None:
         await self._start(response, len(response.body))
-        body = b"" if self._request.method == "HEAD" or response.status in (204, 304) else response.body
+        body = response.body if self._has_body(response.status) else b""
         await self._send({"type": "http.response.body", "body": body})
 
     async def _stream(self, response: StreamResponse) -> None:
         error: Exception | None = None
-        async with aclosing(_blocks(response)) as blocks:
-            try:
-                if self._request.method != "HEAD":
-                    async for block in blocks:
-                        if not self._has_begun:
-                            await self._start(response, None)
-                        await self._send({"type": "http.response.body", "body": block, "more_body": True})
-            except Exception as raised:  # noqa: BLE001 - finish decides what it becomes
-                error = raised
-        tail = response.finish(error) if response.finish is not None else None
-        if error is not None and (tail is None or not self._has_begun):
-            raise error
+        tail = b""
+        try:
+            if self._has_body(response.status):
+                await self._pump(response)
+        except Exception as raised:  # noqa: BLE001 - finish decides what it becomes
+            error = raised
+        finally:
+            close = getattr(response.body, "aclose", None)
+            if close is not None:
+                await close()
+        if self._has_body(response.status):
+            last = response.finish(error) if response.finish is not None else None
+            if error is not None and (last is None or not self._has_begun):
+                raise error
+            tail = last or b""
         if not self._has_begun:
             await self._start(response, None)
-        await self._send({"type": "http.response.body", "body": tail or b""})
+        await self._send({"type": "http.response.body", "body": tail})
 
-
-async def _blocks(response: StreamResponse) -> AsyncGenerator[bytes, None]:
-    body = response.body
-    try:
-        async for block in body:
-            if block and response.pass_on is not None:
-                block = response.pass_on(block)  # noqa: PLW2901 - what is sent of it
-            if block:
-                yield block
-    finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
+    async def _pump(self, response: StreamResponse) -> None:
+        pass_on = response.pass_on
+        async for block in response.body:
+            if block and pass_on is not None:
+                block = pass_on(block)  # noqa: PLW2901 - what is sent of it
+            if not block:
+                continue
+            if not self._has_begun:
+                await self._start(response, None)
+            await self._send({"type": "http.response.body", "body": block, "more_body": True})
 
 
 def from_asgi(app: ASGIApp, *, root_path: str = "") -> Handler:
     """An ASGI application (of Starlette, say) as a handler.
 
-    Its replies are streamed as it sends them, and it waits in ``send`` as long as the client does not read. Its lifespan
-    is not run. When the client goes away it is cancelled.
+    Its replies are streamed as it sends them, and it waits in ``send`` as long as the client does not read. A reply ends
+    when the application returns. Its lifespan is not run. When the client goes away it is cancelled.
 
     Args:
         app: The application.
@@ -226,13 +237,21 @@ def from_asgi(app: ASGIApp, *, root_path: str = "") -> Handler:
 
 
 class _Mounted:
-    """One request to a mounted application: its task produces messages, one at a time, as they are taken."""
+    """One request to a mounted application, and the body of its reply.
+
+    Its task produces messages, one at a time, as they are taken. Closing ends the task, whether or not anything of the
+    body was taken.
+    """
 
     def __init__(self, app: ASGIApp, request: Request, root_path: str) -> None:
         self._request = request
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=1)
-        self._blocks: AsyncIterator[bytes] | None = None
+        self._message: Message | None = None
+        self._has_message = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._first: Message = {}
+        self._blocks: AsyncGenerator[bytes, None] | None = None
         self._is_read = False
+        self._is_joined = False
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -248,47 +267,61 @@ class _Mounted:
             "server": None,
             "state": {},
         }
-        self._task = asyncio.ensure_future(self._run(app, scope))
+        self._task = asyncio.ensure_future(app(scope, self._receive, self._put))
+        self._task.add_done_callback(lambda _task: self._has_message.set())
 
-    async def _run(self, app: ASGIApp, scope: Scope) -> None:
-        try:
-            await app(scope, self._receive, self._messages.put)
-        finally:
-            # The end must reach a reader that waits, and must not wait for one that is gone.
-            if self._messages.full():
-                await self._messages.join()
-            self._messages.put_nowait(None)
+    # The application's side.
 
     async def _receive(self) -> Message:
         if self._is_read:
             # Nothing more comes; the client's going cancels the task.
             await asyncio.Event().wait()
         if self._blocks is None:
-            self._blocks = self._request.chunks()
+            self._blocks = cast("AsyncGenerator[bytes, None]", self._request.chunks())
         async for block in self._blocks:
             return {"type": "http.request", "body": block, "more_body": True}
         self._is_read = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
+    async def _put(self, message: Message) -> None:
+        while self._message is not None:
+            self._has_room.clear()
+            await self._has_room.wait()
+        self._message = message
+        self._has_message.set()
+
+    # The reply's side.
+
     async def _next(self) -> Message | None:
-        message = await self._messages.get()
-        self._messages.task_done()
+        """The next message; None when the application has returned. Raises what it raised."""
+        await self._has_message.wait()
+        message, self._message = self._message, None
+        self._has_room.set()
+        if message is None:
+            await self._join()
+        elif not self._task.done():
+            self._has_message.clear()
         return message
 
-    async def _stop(self) -> None:
-        self._task.cancel()
-        await asyncio.wait((self._task,))
+    async def _join(self) -> None:
+        self._is_joined = True
+        await self._task
 
     async def reply(self) -> Response | StreamResponse:
+        """The reply, as soon as its first block is there."""
         try:
-            start = await self._next()
-            first = await self._next() if start is not None else None
+            return await self._reply()
         except BaseException:
-            await self._stop()
+            await self.aclose()
             raise
+
+    async def _reply(self) -> Response | StreamResponse:
+        start = await self._next()
+        first = await self._next() if start is not None else None
         if start is None or first is None:
-            await self._task
-            raise RequestError("the application ended without a reply")
+            raise InternalError("the application ended without a reply")
+        if start["type"] != "http.response.start" or first["type"] != "http.response.body":
+            raise InternalError(f"the application sent {start['type']} and {first['type']} for a reply")
         status, headers, content_type, length = start["status"], [], "", None
         for name, value in start.get("headers", ()):
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -299,25 +332,34 @@ class _Mounted:
             elif key not in ("connection", "transfer-encoding", "date"):
                 headers.append((key, text))
         if not first.get("more_body", False):
-            await self._task
+            await self._join()
             body = bytes(first.get("body", b""))
             if length is None or int(length) == len(body):
                 return Response(status, headers, body, content_type)
-            if self._request.method == "HEAD":
-                return Response(status, headers, bytes(int(length)), content_type)
-        return StreamResponse(self._rest(first), status, headers, content_type)
+        self._first = first
+        return StreamResponse(self, status, headers, content_type)
 
-    async def _rest(self, first: Message) -> AsyncIterator[bytes]:
-        try:
-            message: Message | None = first
-            while message is not None:
-                yield bytes(message.get("body", b""))
-                if not message.get("more_body", False):
-                    break
-                message = await self._next()
-            else:
-                await self._task
-                raise RequestError("the application ended in mid-reply")
-            await self._task
-        finally:
-            await self._stop()
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        message: Message | None = self._first
+        while message is not None:
+            yield bytes(message.get("body", b""))
+            if not message.get("more_body", False):
+                if not self._is_joined:
+                    await self._join()
+                return
+            message = await self._next()
+        raise InternalError("the application ended in mid-reply")
+
+    async def aclose(self) -> None:
+        """End the application's task, and wait until it has ended."""
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        if self._blocks is not None:
+            await self._blocks.aclose()
+        if (
+            not self._is_joined
+            and not self._task.cancelled()
+            and (error := self._task.exception()) is not None
+        ):
+            _LOG.error("a mounted application failed after its reply was given up", exc_info=error)

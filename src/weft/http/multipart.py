@@ -187,8 +187,9 @@ class MultipartReader:
             self._state = _EPILOGUE
             return b""
         line_end = data.find(b"\r\n")
-        padding = data if line_end < 0 else data[:line_end]
-        if padding.rstrip(b"\r").strip(b" \t") or len(padding) > 64:
+        # The last byte may be the first half of the line's end.
+        padding = data.removesuffix(b"\r") if line_end < 0 else data[:line_end]
+        if padding.strip(b" \t") or len(padding) > 64:
             raise InvalidRequestError("malformed boundary in the form")
         if line_end < 0:
             self._held = data
@@ -202,7 +203,8 @@ class MultipartReader:
 
     def _read_headers(self, data: bytes, events: list[PartEvent]) -> bytes:
         end = data.find(b"\r\n\r\n")
-        if (len(data) if end < 0 else end) > self._limits.max_header_bytes:
+        # Of an unfinished head, the last three bytes may belong to its end.
+        if (len(data) - 3 if end < 0 else end) > self._limits.max_header_bytes:
             raise PayloadTooLargeError(
                 f"a part's headers are longer than {self._limits.max_header_bytes} bytes"
             )

@@ -35,14 +35,26 @@ class SSEReader:
     """Turns the bytes of an event stream into events, wherever the reads cut it.
 
     Args:
-        max_event_bytes: A longer event raises.
+        max_event_bytes: An event with more bytes in its data lines, or any longer line, raises.
     """
 
-    __slots__ = ("_after_cr", "_data", "_event", "_held", "_id", "_is_started", "_max", "_retry", "_size")
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_event",
+        "_held",
+        "_held_size",
+        "_id",
+        "_is_started",
+        "_max",
+        "_retry",
+        "_size",
+    )
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
-        self._held = b""
+        self._held: list[bytes] = []
+        self._held_size = 0
         self._data: list[bytes] = []
         self._size = 0
         self._event = b""
@@ -67,10 +79,17 @@ class SSEReader:
             if data[:1] == b"\n":
                 data = data[1:]
         if self._held:
-            data, self._held = self._held + data, b""
-        if not self._is_started and not self._strip_bom(data):
-            return []
+            if self._is_started and b"\n" not in data and b"\r" not in data:
+                # Pieces of a long line are joined once, at its end.
+                self._hold(data)
+                return []
+            data = b"".join((*self._held, data))
+            self._held, self._held_size = [], 0
         if not self._is_started:
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                # Too little to know whether it is a byte order mark.
+                self._hold(data)
+                return []
             self._is_started = True
             data = data.removeprefix(_BOM)
         events: list[Event] = []
@@ -86,17 +105,19 @@ class SSEReader:
                 pos = ending.end()
                 # A carriage return at the very end may be half of a pair.
                 self._after_cr = pos == len(data) and data[-1:] == b"\r"
-        self._held = data[pos:]
-        if self._size + len(self._held) > self._max:
-            raise BackendReplyError(f"an event is longer than {self._max} bytes")
+        self._hold(data[pos:])
         return events
 
-    def _strip_bom(self, data: bytes) -> bool:
-        """Whether enough of the start is there to know if it is a byte order mark."""
-        if len(data) < len(_BOM) and _BOM.startswith(data):
-            self._held = data
-            return False
-        return True
+    def _hold(self, part: bytes) -> None:
+        """Keep the start of a line until the rest of it comes."""
+        if part:
+            self._held.append(part)
+            self._held_size += len(part)
+            self._check(self._held_size)
+
+    def _check(self, line_bytes: int) -> None:
+        if self._size + line_bytes > self._max:
+            raise BackendReplyError(f"an event is longer than {self._max} bytes")
 
     def _line(self, line: bytes, events: list[Event]) -> None:
         if not line:
@@ -106,13 +127,12 @@ class SSEReader:
                 events.append(Event(block, kind, self._id.decode("utf-8", "replace"), self._retry))
             self._data, self._size, self._event, self._retry = [], 0, b"", None
             return
+        self._check(len(line))
         name, _, value = line.partition(b":")
         if value[:1] == b" ":
             value = value[1:]
         if name == b"data":
-            self._size += len(value) + 1
-            if self._size > self._max:
-                raise BackendReplyError(f"an event is longer than {self._max} bytes")
+            self._size += len(line) + 1
             self._data.append(value)
         elif name == b"event":
             self._event = value
