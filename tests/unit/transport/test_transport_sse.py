@@ -14,9 +14,9 @@ from weft.http.message import Request, StreamResponse
 from weft.http.server import Server
 from weft.transport.sse import ContractReader, EventStream
 
-FIRST = b'data: {"id": "1", "choices": [{"index": 0, "delta": {"role": "assistant"}}]}\n\n'
-TEXT = b'data: {"id": "1", "choices": [{"index": 0, "delta": {"content": "the \\"usage\\" of"}}]}\n\n'
-USAGE = b'data: {"id": "1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}\n\n'
+FIRST = b'data: {"id": "1", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant"}}]}\n\n'
+TEXT = b'data: {"id": "1", "model": "m", "choices": [{"index": 0, "delta": {"content": "the \\"usage\\" of"}}]}\n\n'
+USAGE = b'data: {"id": "1", "model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}\n\n'
 ERROR = b'data: {"error": {"message": "out of memory", "code": "service_failed"}}\n\n'
 DONE = b"data: [DONE]\n\n"
 CUTS = [1, 2, 7, 40, 1000]
