@@ -181,6 +181,14 @@ class Application:
                     response = await route.handler(request, context)
             except Exception as error:  # noqa: BLE001 - the one place where errors become replies
                 response = self._error_reply(error, request)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody has cancelled this request: a component waited for something that was, which is its fault.
+                failure = RuntimeError("something that the request waited for was cancelled")
+                failure.__cause__ = error
+                response = self._error_reply(failure, request)
             status = response.status
             if isinstance(response, StreamResponse):
                 is_streaming = True

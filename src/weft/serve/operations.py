@@ -7,7 +7,7 @@ server-sent events.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -16,6 +16,7 @@ import msgspec
 
 from weft.context import Context, scope
 from weft.contracts import Contract, Form, Operation, Route
+from weft.contracts.base import decoded
 from weft.contracts.chat import ChatChunk, ChatRequest
 from weft.contracts.dataprep import IngestRequest, IngestResponse
 from weft.errors import DeadlineError, InvalidRequestError
@@ -25,7 +26,7 @@ from weft.serve.routing import JSON, RouteDoc, RouteHandler
 from weft.serve.streams import chat_events, events, relay_reply, stream_reply
 from weft.serve.uploads import FORM_SCHEMA, read_ingest
 from weft.transport.base import WireStream
-from weft.transport.http import USAGE_HEADER
+from weft.transport.usage import costed, header_of
 
 Call = Callable[[str, Any], Awaitable[Any]]
 """``(operation's name, request) -> response``, as ``Transport.call``."""
@@ -223,7 +224,7 @@ class Answer:
             asked: Any = await read_ingest(request)
             form: Any = self._operation.own
         elif (form := self._route.form) is not None:
-            asked = form.decode(_whole(request))
+            asked = decoded(form, _whole(request))
         else:
             asked, form = self._operation.decode(_whole(request))
         is_streamed = self._stream is not None and not self._has_flag and _wants_stream(_whole(request))
@@ -252,14 +253,10 @@ class Answer:
             response = await self._in_time(asked, context)
         if is_upload and any(file.outcome == "refused" for file in response.files):
             return _refused(response)
-        return Response(200, self._spent(context), form.encode(response, asked))
-
-    def _spent(self, context: Context) -> Sequence[tuple[str, str]]:
-        """What a reply cost, where it has no field for that."""
-        total = context.tally.total if context.tally is not None and not self._carries_usage else None
-        if total is None:
-            return ()
-        return ((USAGE_HEADER, f"{total.prompt_tokens},{total.completion_tokens}"),)
+        response = costed(response, context, has_field=self._carries_usage)
+        return Response(
+            200, () if self._carries_usage else header_of(context), form.encode(response, asked)
+        )
 
     async def _in_time(self, asked: Any, context: Context) -> Any:
         left = context.time_left_s() or 0.0
@@ -321,5 +318,5 @@ def _whole(request: Request) -> bytes:
 def _wants_stream(body: bytes) -> bool:
     try:
         return _decode_flag(body or b"{}").stream
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False

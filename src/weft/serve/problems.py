@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from weft.errors import (
+    BackendStatusError,
     InternalError,
     OverloadedError,
     RequestError,
@@ -40,6 +41,8 @@ def as_request_error(error: BaseException) -> RequestError:
 def members(error: RequestError, request_id: str) -> dict[str, Any]:
     """What is known beyond the message: where it happened, which parameter, which request."""
     found: dict[str, Any] = {}
+    if isinstance(error, BackendStatusError):
+        found["backend_status"] = error.backend_status
     if isinstance(error, ServiceError):
         if error.node:
             found["node"] = error.node

@@ -140,6 +140,9 @@ async def chat_events(
             yield sse(_encode(chunk))
     finally:
         await close(chunks)
+    if context.tally is not None:  # the component has asked others: their tokens are in what its answer cost
+        context.tally.add(usage)
+        usage = context.tally.total
     if include_usage and last is not None:
         if usage is None and context.usage is not None:
             asked, answered = context.usage

@@ -20,8 +20,8 @@ from weft.transport.replicas import Replica, Replicas
 from weft.transport.requests import streamed, whole
 from weft.transport.signing import ContextSigner
 from weft.transport.sse import ContractReader, EventStream
+from weft.transport.usage import USAGE_HEADER, read_header
 from weft.transport.wire_errors import read_error
-from weft.types import Usage
 
 TIMEOUT_S: Final = 600.0
 """Seconds for a reply where the request has no deadline: the longest that a model on a CPU takes for one answer."""
@@ -31,9 +31,6 @@ READY_TIMEOUT_S: Final = 2.0
 
 ERROR_BYTES: Final = 64 * 1024
 """Bytes of an error's body that are read: our own are a kilobyte."""
-
-USAGE_HEADER: Final = "x-weft-usage"
-"""``prompt,completion`` tokens that a reply cost whose contract has no field for them."""
 
 INVOKE: Final = Route("/v1/invoke")
 """Where a component of no family answers."""
@@ -102,7 +99,9 @@ class HttpTransport:
                 raise
             replicas.succeeded(replica)
             if not carries_usage and (spent := reply.headers.get(USAGE_HEADER)) is not None:
-                _count(spent)
+                context = current.get(None)
+                if context is not None:
+                    context.count(read_header(spent))
             return response
 
         return ask
@@ -246,16 +245,6 @@ def _identity(context: Context, signer: ContextSigner | None) -> bytes:
         fields.append(("x-weft-context", signer.sign(context)))
     made = values["weft.transport.http"] = encode_headers(fields)
     return made
-
-
-def _count(spent: str) -> None:
-    """Count the tokens that a reply without a field for them says in its header; what is no such header says nothing."""
-    parts = spent.split(",")
-    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
-        asked, answered = int(parts[0]), int(parts[1])
-        context = current.get(None)
-        if context is not None:
-            context.count(Usage(asked, answered, asked + answered))
 
 
 def content_type(headers: Headers) -> bytes:

@@ -11,6 +11,7 @@ from weft.context import Context, current
 from weft.contracts import Operation
 from weft.transport.base import Call, StreamCall, Transport, bound, bound_stream, can_be_asked
 from weft.transport.requests import streamed, whole
+from weft.transport.usage import costed
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,7 +47,7 @@ class LoopbackTransport:
                 current.reset(token)
             if outer is not None and inner.tally is not None and not carries_usage:
                 outer.count(inner.tally.total)
-            return decode(asked.own.encode(response, request))
+            return decode(asked.own.encode(costed(response, inner, has_field=carries_usage), request))
 
         return ask
 

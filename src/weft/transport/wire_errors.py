@@ -35,6 +35,7 @@ class _Members(Struct):
     component: str | None = None
     endpoint: str | None = None
     elapsed_s: float | None = None
+    backend_status: int = 502
 
 
 class _Body(_Members):
@@ -88,7 +89,9 @@ def _made(cls: type[RequestError], text: str, members: _Members) -> RequestError
     if not issubclass(cls, ServiceError):
         return cls(text, param=members.param)
     error: ServiceError
-    error = cls(text, backend_status=502) if issubclass(cls, BackendStatusError) else cls(text)
+    error = (
+        cls(text, backend_status=members.backend_status) if issubclass(cls, BackendStatusError) else cls(text)
+    )
     error.at(
         node=members.node,
         service=members.service,

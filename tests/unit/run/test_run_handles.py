@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from runkit import WAYS, Ask, FakeClock, House, KitHost, Recorder, Way
 
+from house import WAYS, House, Way
+from runkit import Ask, FakeClock, KitHost, Recorder
 from weft.context import Context, current
 from weft.contracts.chat import CONTRACT, ChatRequest
 from weft.errors import DeadlineError, UnavailableError
