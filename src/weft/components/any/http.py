@@ -26,6 +26,7 @@ from weft.types import Usage, floats
 
 _REFUSED: Final = (400, 413, 422)
 _QUOTED_BYTES: Final = 500
+_GATEWAYS: Final = (502, 503, 504)
 _JSON: Final = {"content-type": "application/json"}
 _DONE: Final = b"[DONE]"
 
@@ -81,7 +82,8 @@ class Http:
         headers: Sent with each request; a value may be a secret.
         api_key: Sent as a bearer token.
         timeout_s: Until the reply; of a stream, until it begins and the longest silence within it.
-        health: Path on the same server whose GET says that it is well; None: any answer to a GET of / will do.
+        health: Path on the same server whose GET says that it is well; None: any answer to a GET of / will do, unless it
+            is that of a proxy which does not reach it (502 to 504).
         stream: For ``chat``, if the service streams.
     """
 
@@ -150,7 +152,13 @@ class Http:
 
     async def ready(self) -> bool:
         """Whether the service answers."""
-        return await _started(self._server).probe(self._health or "/")
+        try:
+            return await _started(self._server).probe(self._health or "/")
+        except BackendStatusError as error:
+            # Nothing need be at /, not even for a GET: whatever the service says of it, it runs.
+            if self._health is not None or error.backend_status in _GATEWAYS:
+                raise
+            return True
 
     async def invoke(self, request: Any) -> Any:
         """Ask the service.

@@ -252,10 +252,10 @@ async def test_an_error_reply_is_an_error_with_the_endpoint(
 
 
 async def test_ready_means_that_the_service_answers(server: RawServer, http: Make) -> None:
-    """At the path that is given, else anywhere on its server: then any answer will do."""
+    """At the path that is given; else anywhere on its server, where any answer will do but a proxy's."""
 
     def answer(asked: Asked) -> Sent:
-        return json_reply({}, {"/well": 200, "/": 404}.get(asked.path, 500))
+        return json_reply({}, {"/well": 200, "/": 501}.get(asked.path, 500))
 
     server.answer = answer
     assert await (await http(reranker.CONTRACT, **RANK)).ready()
@@ -263,4 +263,8 @@ async def test_ready_means_that_the_service_answers(server: RawServer, http: Mak
     assert [asked.path for asked in server.asked] == ["/", "/well"]
     component = await http(reranker.CONTRACT, **RANK, health="/ill")
     with pytest.raises(BackendStatusError, match="answered 500"):
+        await component.ready()
+    server.answer = json_reply({}, 502)
+    component = await http(reranker.CONTRACT, **RANK)
+    with pytest.raises(BackendStatusError, match="answered 502"):
         await component.ready()
