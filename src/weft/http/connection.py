@@ -669,4 +669,6 @@ class Connection(asyncio.Protocol):
         task = self.task
         if task is not None:
             self.task = None
+            self.server.ending.add(task)
+            task.add_done_callback(self.server.ending.discard)
             task.cancel()

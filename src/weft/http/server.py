@@ -9,6 +9,7 @@ import ssl as ssl_module
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Any
 
 import msgspec
 
@@ -84,6 +85,7 @@ class Server:
 
     Attributes:
         connections: Open connections.
+        ending: Tasks that were cancelled and have not ended yet.
         in_flight: Requests whose handler or reply is not done.
         requests_total: Requests begun.
         refused_total: Requests refused for what was wrong with their framing, size or speed.
@@ -102,6 +104,7 @@ class Server:
         self.handler = handler
         self.limits = limits or ServerLimits()
         self.connections: set[Connection] = set()
+        self.ending: set[asyncio.Task[None]] = set()
         self.in_flight = 0
         self.requests_total = 0
         self.refused_total = 0
@@ -137,7 +140,7 @@ class Server:
         self._start()
         try:
             listener = await self.loop.create_server(
-                self._accept, host, port, backlog=self.limits.backlog, ssl=self._ssl, reuse_address=True
+                self._accept, host, port, backlog=self.limits.backlog, reuse_address=True, **self._tls()
             )
         except OSError as error:
             # Windows says WSAEACCES (10013) where another socket has the port to itself.
@@ -152,14 +155,14 @@ class Server:
         """Serve connections to a Unix socket; a socket left at ``path`` is replaced."""
         self._start()
         self._listeners.append(
-            await self.loop.create_unix_server(self._accept, path, backlog=self.limits.backlog, ssl=self._ssl)
+            await self.loop.create_unix_server(self._accept, path, backlog=self.limits.backlog, **self._tls())
         )
 
     async def listen_socket(self, sock: socket.socket) -> None:
         """Serve connections to a bound socket (one that was inherited, or shared by several workers)."""
         self._start()
         self._listeners.append(
-            await self.loop.create_server(self._accept, sock=sock, backlog=self.limits.backlog, ssl=self._ssl)
+            await self.loop.create_server(self._accept, sock=sock, backlog=self.limits.backlog, **self._tls())
         )
 
     async def drain(self, timeout_s: float) -> None:
@@ -196,6 +199,8 @@ class Server:
             if self.connections:
                 self._idle.clear()
                 await self._idle.wait()
+        while ending := self.ending - {here}:
+            await asyncio.wait(ending)
         for listener in self._listeners:
             await listener.wait_closed()
         self._listeners.clear()
@@ -209,6 +214,12 @@ class Server:
             self.loop = asyncio.get_running_loop()
             self.deadlines = Deadlines(self.loop)
             self.outbox = Outbox(self.loop)
+
+    def _tls(self) -> dict[str, Any]:
+        """A handshake is bounded as a head is: it comes before the connection is counted."""
+        if self._ssl is None:
+            return {}
+        return {"ssl": self._ssl, "ssl_handshake_timeout": self.limits.header_timeout_s}
 
     def _accept(self) -> Connection:
         return Connection(self)
