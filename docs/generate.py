@@ -1,13 +1,15 @@
-"""Writes docs/reference from the code: commands, errors, components, contracts, HTTP routes.
+"""Writes docs/reference from the code: commands, settings, keys of a spec, errors, components, contracts, HTTP routes.
 
 ``python docs/generate.py`` writes the pages; ``--check`` writes nothing and fails where a page is stale.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import UnionType
@@ -18,6 +20,7 @@ import msgspec
 
 from weft import errors
 from weft.cli.main import COMMANDS, group
+from weft.cli.settings import Settings
 from weft.cli.specs import find
 from weft.gateway.build import Assembly, gateway
 from weft.plan import check
@@ -27,7 +30,9 @@ from weft.serve.docs import curls
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
 from weft.serve.openapi import openapi
+from weft.spec.keys import Block, Table, keys_of
 from weft.spec.load import load
+from weft.spec.model import API_VERSION, KINDS
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Made by docs/generate.py: change the code, not this page. -->\n\n"
@@ -36,7 +41,10 @@ NOTE = "<!-- Made by docs/generate.py: change the code, not this page. -->\n\n"
 def commands() -> str:
     """The help of every command and sub-command."""
     parts = ["# Commands\n\n", NOTE]
-    context = click.Context(group, info_name="weft")
+    # As the command line makes it: a command keeps the help option of the first context that asks for it. The width is
+    # given, or it would be the terminal's.
+    settings = group.context_settings | {"terminal_width": 100}
+    context = click.Context(group, info_name="weft", **settings)
     for name in COMMANDS:
         command = group.get_command(context, name)
         if command is None:
@@ -189,6 +197,63 @@ def _type(annotation: Any) -> str:
     return str(annotation) if get_args(annotation) else getattr(annotation, "__name__", str(annotation))
 
 
+def settings() -> str:
+    """Every setting of the environment, with its docstring."""
+    parts = ["# Settings\n\n", NOTE]
+    parts.append(
+        "What Weft takes from the environment; components take nothing from it. Everything else is an option of a "
+        "command or a key of a spec.\n\n| setting | meaning |\n|---|---|\n"
+    )
+    body = ast.parse(inspect.getsource(Settings)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    for field, doc in pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
+            text = inspect.cleandoc(str(ast.literal_eval(doc.value)))
+            parts.append(f"| `{ast.unparse(field.target)}` | {_cell(text.replace('``', '`'))} |\n")
+    return "".join(parts)
+
+
+def spec_keys() -> str:
+    """Every key of a spec, from the table that loading checks with."""
+    parts = ["# Keys of a spec\n\n", NOTE]
+    parts.append(
+        "What each of them means when it runs: [specification](../spec/megaservice.md). Every document also has "
+        f"`apiVersion: {API_VERSION}` and `kind`.\n\n"
+    )
+    seen: list[type[Any]] = []
+    for kind, type_ in KINDS.items():
+        parts += _blocks(f"kind: {kind}", type_, seen)
+    return "".join(parts)
+
+
+def _blocks(title: str, type_: type[Any], seen: list[type[Any]]) -> Iterator[str]:
+    yield f"## {title}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
+    inner: list[tuple[str, type[Any]]] = []
+    for key in keys_of(type_).values():
+        shape = key.shape
+        block = shape.value if isinstance(shape, Table) else shape
+        if isinstance(block, Block) and block.type not in seen:
+            inner.append((f"{key.name}.NAME" if isinstance(shape, Table) else key.name, block.type))
+            seen.append(block.type)
+        shown = key.default and isinstance(key.default, str | int | float)
+        default = "required" if key.required else f"`{key.default}`" if shown else ""
+        parts = key.doc.replace("|", "\\|")
+        yield f"| `{key.name}` | {_value(shape)} | {default} | {parts} |\n"
+    yield "\n"
+    for name, found in inner:
+        yield from _blocks(f"{title.removeprefix('kind: ')}: {name}", found, seen)
+
+
+def _value(shape: Any) -> str:
+    """What may stand under a key, in a few words."""
+    words = getattr(shape, "words", None)
+    if words:
+        return ", ".join(f"`{word}`" for word in words)
+    doc = (inspect.getdoc(type(shape)) or "").partition("\n")[0].partition(";")[0].partition(": ")[0]
+    text = str(getattr(shape, "what", None) or doc.rstrip("."))
+    return (text[:1].lower() + text[1:]).replace("``", "`").replace("|", "\\|")
+
+
 def _cell(text: str) -> str:
     return text.replace("typing.", "").replace("weft.types.", "").replace("|", "\\|").replace("\n", " ")
 
@@ -198,6 +263,8 @@ PAGES = {
     "errors.md": error_codes,
     "components.md": components,
     "contracts.md": contracts,
+    "settings.md": settings,
+    "spec.md": spec_keys,
     "http.md": http,
 }
 

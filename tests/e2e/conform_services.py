@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-
 from weft.contracts import Contract
 from weft.gateway import build
 from weft.http.client import Client

@@ -526,7 +526,8 @@ class FaultyServer:
         self._fault: Exception | None = None
 
     async def __aenter__(self) -> Self:
-        self._socket = bound = socket.socket()
+        # The protocol is named: only then does asyncio send every write at once, and a byte alone.
+        self._socket = bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         if self.behaviour != REFUSED:

@@ -89,8 +89,6 @@ async def it_says_that_it_is_ready(service: Service) -> None:
 @EXCHANGES("2.4")
 async def health_asks_for_no_token(service: Service) -> None:
     """The health routes must answer without an access token."""
-    if not service.has_token:
-        raise Unseen("it was asked without a token anyway: set WEFT_ACCESS_TOKEN")
     for path in ("/health/live", "/health/ready"):
         reply = await service.send("GET", path, anonymous=True)
         expect(reply.status in (200, 503), f"status {reply.status} without the token")
@@ -205,8 +203,8 @@ async def wrong_bodies_are_the_callers_fault(service: Service) -> None:
 
 @EXCHANGES("4.4")
 async def hostile_bodies_do_not_break_it(service: Service) -> None:
-    """A body that is not UTF-8, or is nested deeper than a parser goes, must be refused, and the next request must be
-    served as ever."""
+    """A body that is not UTF-8, or is nested deeper than a parser goes, must not be answered with 500 or more, and the next
+    request must be served as ever."""
     for body in (service.sample[:-1] + b',"x":"\xff\xfe"}', NESTED):
         reply = await service.ask(body)
         expect(reply.status < 500, f"status {reply.status}")

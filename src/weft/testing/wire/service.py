@@ -56,11 +56,6 @@ class Service:
         self._endpoint = client.endpoint(url, timeout_s=WATCHDOG_S, headers=self.headers)
         self._anonymous = client.endpoint(url, timeout_s=WATCHDOG_S)
 
-    @property
-    def has_token(self) -> bool:
-        """Whether requests carry an access token."""
-        return bool(self.headers)
-
     async def send(
         self,
         method: str,
