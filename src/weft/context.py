@@ -6,7 +6,7 @@ all that runs for it. Tasks that a request starts inherit it. It is never shared
 
 from __future__ import annotations
 
-import os
+import random
 import time
 from contextvars import ContextVar
 from typing import Final
@@ -123,14 +123,14 @@ class Context:
     def trace_id(self) -> str:
         """The trace that this request belongs to."""
         if not self._trace_id:
-            self._trace_id = os.urandom(16).hex()
+            self._trace_id = f"{random.getrandbits(128) or 1:032x}"
         return self._trace_id
 
     @property
     def span_id(self) -> str:
         """The span under which the next hop goes."""
         if not self._span_id:
-            self._span_id = os.urandom(8).hex()
+            self._span_id = f"{random.getrandbits(64) or 1:016x}"
         return self._span_id
 
     def traceparent(self) -> str:

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from weft.context import current
+from weft.context import Context, current
 from weft.errors import DeadlineError, RequestError
 from weft.host import EventReader, HttpStream
 from weft.http.client import Endpoint, Reply, StreamReply, status_error
 from weft.http.sse import events
+from weft.http.wire import encode_headers
 from weft.transport.sse import EventStream
 
 PROBE_TIMEOUT_S: Final = 1.5
@@ -193,8 +194,8 @@ class HostClient:
             return status_error("GET", path, reply.status, reply.body, endpoint=url)
         return None
 
-    def _prepare(self, headers: Mapping[str, str] | None) -> tuple[list[tuple[str, str]], float]:
-        sent = list(headers.items()) if headers else []
+    def _prepare(self, headers: Mapping[str, str] | None) -> tuple[bytes, float]:
+        sent = encode_headers(list(headers.items())) if headers else b""
         timeout_s = self._timeout_s
         context = current.get(None)
         if context is None:
@@ -205,7 +206,19 @@ class HostClient:
                 raise DeadlineError("the time allowed for the request was up", endpoint=self._endpoint.url)
             timeout_s = left
         if self._tells:
-            sent.append(("traceparent", context.traceparent()))
+            sent += trace_line(context)
             if left is not None:
-                sent.append(("x-weft-timeout-ms", str(max(1, int(left * 1000)))))
+                sent += b"x-weft-timeout-ms: %d\r\n" % max(1, int(left * 1000))
         return sent, timeout_s
+
+
+def trace_line(context: Context) -> bytes:
+    """The ``traceparent`` of what is called for a request; made once for it."""
+    values = context.values
+    if values is None:
+        values = context.values = {}
+    line = values.get("weft.serve.outbound")
+    if isinstance(line, bytes):
+        return line
+    made = values["weft.serve.outbound"] = b"traceparent: %b\r\n" % context.traceparent().encode()
+    return made

@@ -126,6 +126,10 @@ def checked(found: Sequence[Raw], *, texts: int, dimensions: int | None, endpoin
         raise BackendReplyError(f"there are {len(found)} vectors for {texts} texts", endpoint=endpoint)
     vectors: list[Raw] = []
     for place, raw in enumerate(found):
+        if (length := _length(bytes(raw))) and length == (dimensions or length):
+            dimensions = length
+            vectors.append(raw)
+            continue
         try:
             numbers = floats(raw)
         except ValueError as error:
@@ -143,3 +147,19 @@ def checked(found: Sequence[Raw], *, texts: int, dimensions: int | None, endpoin
         dimensions = dimensions or len(numbers)
         vectors.append(raw if bytes(memoryview(raw)[:1]) == b"[" else vector(numbers))
     return vectors
+
+
+def _length(data: bytes) -> int:
+    """How many numbers a vector has, by a look at its bytes, which are JSON; 0 where only decoding it would tell."""
+    if data[:1] != b"[" or data.count(b",") == 0:
+        return 0
+    if any(mark in data for mark in _NO_NUMBERS) or data.find(b"[", 1) >= 0:
+        return 0
+    if data.count(b"e") != data.count(b"e-"):
+        return 0  # so large that it may be infinite
+    return data.count(b",") + 1
+
+
+_NO_NUMBERS: Final = (b'"', b"{", b"u", b"N", b"I", b"E")
+"""In JSON, an array with none of these (text, objects, null and true, NaN, infinity, exponents) has numbers or arrays or
+``false``, which has an ``e`` too many."""

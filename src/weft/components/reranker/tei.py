@@ -72,7 +72,13 @@ class TeiReranker:
         """
         if request.top_n is not None and request.top_n < 1:
             raise InvalidRequestError("top_n must be at least 1", param="top_n")
-        documents, gate = request.documents, asyncio.Semaphore(AT_ONCE)
+        top_n = self._top_n if request.top_n is None else request.top_n
+        documents = request.documents
+        if not documents:
+            return RerankResponse([])
+        if len(documents) <= self._batch:
+            return _best(await self._scored(request.query, documents), top_n)
+        gate = asyncio.Semaphore(AT_ONCE)
         parts = [documents[start : start + self._batch] for start in range(0, len(documents), self._batch)]
 
         async def score(part: list[Document]) -> list[Document]:
@@ -84,9 +90,7 @@ class TeiReranker:
                 tasks = [group.create_task(score(part)) for part in parts]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        scored = [document for task in tasks for document in task.result()]
-        scored.sort(key=lambda document: document.score or 0.0, reverse=True)
-        return RerankResponse(scored[: self._top_n if request.top_n is None else request.top_n])
+        return _best([document for task in tasks for document in task.result()], top_n)
 
     async def _scored(self, query: str, documents: list[Document]) -> list[Document]:
         body = {
@@ -112,3 +116,8 @@ class TeiReranker:
         if self._client is None:
             raise ServiceError("it was not started", component="tei-reranker")
         return self._client
+
+
+def _best(scored: list[Document], top_n: int) -> RerankResponse:
+    scored.sort(key=lambda document: document.score or 0.0, reverse=True)
+    return RerankResponse(scored[:top_n])
