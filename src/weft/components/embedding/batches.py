@@ -150,16 +150,17 @@ def checked(found: Sequence[Raw], *, texts: int, dimensions: int | None, endpoin
 
 
 def _length(data: bytes) -> int:
-    """How many numbers a vector has, by a look at its bytes, which are JSON; 0 where only decoding it would tell."""
-    if data[:1] != b"[" or data.count(b",") == 0:
-        return 0
-    if any(mark in data for mark in _NO_NUMBERS) or data.find(b"[", 1) >= 0:
-        return 0
-    if data.count(b"e") != data.count(b"e-"):
-        return 0  # so large that it may be infinite
-    return data.count(b",") + 1
+    """How many finite numbers a vector has, by a look at its bytes, which are JSON; 0 where only decoding it would tell.
 
-
-_NO_NUMBERS: Final = (b'"', b"{", b"u", b"N", b"I", b"E")
-"""In JSON, an array with none of these (text, objects, null and true, NaN, infinity, exponents) has numbers or arrays or
-``false``, which has an ``e`` too many."""
+    A fifth of what decoding costs; nearly every vector is one that this can tell.
+    """
+    rest = data.translate(None, b"0123456789.,- \n")
+    if rest != b"[]":
+        if rest.translate(None, b"e") != b"[]":
+            return 0
+        place = data.find(b"e")
+        while place >= 0:
+            if data[place + 1 : place + 2] != b"-":
+                return 0  # so large, perhaps, that it is infinite
+            place = data.find(b"e", place + 1)
+    return data.count(b",") + 1 if len(data) > 2 else 0
