@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from weft.errors import SpecError, UsageError
+from weft.errors import NotReadyError, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from weft.gateway.fit import Found
+    from weft.plan import Plans
+    from weft.spec.model import Spec
 
 
 @click.command("check")
@@ -15,14 +22,32 @@ from weft.errors import SpecError, UsageError
 @click.option("--explain", is_flag=True, help="Print references, levels, both variants and what streams.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of spec files, for editors.")
 @click.option("--placement", type=click.Path(path_type=Path), help="Check with this placement.")
+@click.option("--split", is_flag=True, help="Check as for weft up --split.")
+@click.option(
+    "--workers", default=1, type=click.IntRange(1, 64), help="Check as for weft up with so many workers."
+)
+@click.option("--live", is_flag=True, help="Ask the services that are placed elsewhere what they are, too.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="With --live: the folder with the registrations."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def command(
-    paths: tuple[Path, ...], *, explain: bool, schema: bool, placement: Path | None, as_json: bool
+    paths: tuple[Path, ...],
+    *,
+    explain: bool,
+    schema: bool,
+    placement: Path | None,
+    split: bool,
+    workers: int,
+    live: bool,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
-    """Check specs without starting or contacting anything.
+    """Check specs without starting or, unless --live is given, contacting anything.
 
     PATHS are files, folders (each .yaml file in them is a spec of its own), or the name of a packaged example.
-    The status is 3 when a spec does not load; every problem is printed, with its place.
+    The status is 3 when a spec does not load, or a live service does not fit; every problem is printed, with its
+    place. It is 10 when a live service cannot be reached: the spec is fine, and the service not ready.
     """
     if schema:
         from weft.spec.schema import json_schema
@@ -34,13 +59,19 @@ def command(
             "say what to check", hint="weft check chatqna.yaml   (or --schema for the JSON Schema)"
         )
     failures: list[SpecError] = []
+    unready: list[str] = []
     for path in _specs(paths):
         try:
-            _check(path, placement, explain=explain, quiet=as_json)
+            spec, plans = _check(path, placement, split=split, workers=workers)
+            found = _look(path, spec, plans, data) if live else []
         except SpecError as error:
             failures.append(error)
             if not as_json:
                 click.echo(str(error), err=True)
+            continue
+        unready += [entry.key for entry in found if entry.state != "fits"]
+        if not as_json:
+            _print(path, plans, found, explain=explain)
     if as_json:
         problems = [
             {
@@ -53,6 +84,8 @@ def command(
         click.echo(msgspec.json.format(msgspec.json.encode(problems), indent=2))
     if failures:
         raise click.exceptions.Exit(SpecError.exit_code)
+    if unready:
+        raise NotReadyError(f"not ready: {', '.join(unready)}")
 
 
 def _specs(paths: tuple[Path, ...]) -> list[Path]:
@@ -69,16 +102,57 @@ def _specs(paths: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-def _check(path: Path, placement: Path | None, *, explain: bool, quiet: bool) -> None:
+def _check(path: Path, placement: Path | None, *, split: bool, workers: int) -> tuple[Spec, Plans]:
     from weft.plan import check
     from weft.registry.components import Components
     from weft.spec.load import load
 
     spec = load(path, placement) if placement else load(path)
-    plans = check(spec, Components())
-    if quiet:
-        return
+    return spec, check(spec, Components(), split=split, workers=workers)
+
+
+def _print(path: Path, plans: Plans, found: list[Found], *, explain: bool) -> None:
     for plan in plans.values():
         click.echo(f"{path}: {plan.name} {plan.version} is fine ({len(plan.whole.nodes)} nodes)")
         if explain:
             click.echo(plan.explanation)
+    for entry in found:
+        words = "fits" if entry.state == "fits" else f"not ready: {entry.reason}"
+        click.echo(f"  {entry.key} at {entry.where}: {words}")
+
+
+def _look(path: Path, spec: Spec, plans: Plans, data: Path | None) -> list[Found]:
+    """Ask the services elsewhere.
+
+    Raises:
+        SpecError: One does not fit.
+    """
+    from weft.cli.running import host_settings
+    from weft.cli.settings import from_environment
+    from weft.gateway.build import Assembly
+    from weft.registry.components import Components
+    from weft.serve.log import Log
+
+    settings = from_environment()
+    folder = data or settings.data_dir / path.stem
+    components = Components()
+
+    async def ask() -> list[Found]:
+        assembly = Assembly(
+            spec,
+            plans,
+            components,
+            settings=host_settings(settings, folder),
+            secret=settings.secret,
+            log=Log(name="check"),
+        )
+        assembly.name_hosts()
+        elsewhere = assembly.elsewhere()
+        try:
+            found = await elsewhere.look()
+        finally:
+            await assembly.hosts.aclose()
+        elsewhere.refuse(found)
+        return found
+
+    return asyncio.run(ask())

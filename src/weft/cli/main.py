@@ -68,7 +68,9 @@ def group() -> None:
 def main() -> None:
     """Run the command line; errors that people can act on end with their own exit code and no traceback."""
     try:
-        group(prog_name="weft", standalone_mode=False)
+        # Without click's own ending a command's exit status (ctx.exit) is what it returns.
+        status = group(prog_name="weft", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -18,11 +19,18 @@ from weft.plan import Plans, check
 from weft.registry.components import Components
 from weft.serve.access import Access
 from weft.serve.application import Application
+from weft.serve.host import usable_cpus
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
 from weft.serve.worker import Worker
 from weft.spec.load import load
 from weft.spec.model import SecretRef, Spec
+
+MODEL_KINDS: Final = {"llama-cpp": "gguf", "onnx-embedder": "onnx-embedder"}
+"""Components that run a model in their own process, and what kind of model."""
+
+FOREVER_S: Final = 10 * 365 * 86_400.0
+"""Ten years: a timer with no end, for what takes only numbers."""
 
 
 class Running(Struct):
@@ -76,7 +84,7 @@ class Running(Struct):
         """
         wanted = []
         for placed in plans.placed.values():
-            kind = {"llama-cpp": "gguf", "onnx-embedder": "onnx-embedder"}.get(placed.component)
+            kind = MODEL_KINDS.get(placed.component)
             if kind is not None and placed.at.kind in ("local", "process"):
                 default = {"gguf": "smollm2-135m-instruct"}.get(kind, "all-minilm-l6-v2")
                 wanted.append((str(placed.config.get("model", default)), kind))
@@ -147,7 +155,13 @@ async def make(arguments: Any, worker: Worker) -> Application:
 
 
 def run_processes(
-    running: Running, plans: Plans, host: str, port: int, on_ready: Callable[[], object]
+    running: Running,
+    plans: Plans,
+    host: str,
+    port: int,
+    *,
+    on_listening: Callable[[int], object],
+    on_ready: Callable[[], object],
 ) -> int:
     """Run an installation of several processes until it is told to stop; returns the exit status."""
     from weft.serve.supervisor import ProcessSpec, SupervisorOptions, run_supervised
@@ -155,9 +169,16 @@ def run_processes(
     factory = f"{__name__}:make"
     own = [placed for placed in plans.placed.values() if placed.at.kind == "process"]
     names = {placed.key for placed in own}
+    shares = cpu_shares(plans, usable_cpus())
+    # A service that is not this installation's own may come whenever it likes.
+    waits = any(placed.at.kind in ("url", "registry") for placed in plans.placed.values())
+    options = SupervisorOptions(on_listening=on_listening, on_ready=on_ready)
+    if waits:
+        options.ready_timeout_s = FOREVER_S
     specs = []
     for placed in own:
-        arguments = msgspec.to_builtins(msgspec.structs.replace(running, service=placed.key))
+        share = msgspec.structs.replace(running.host, cpu_count=shares[placed.key])
+        arguments = msgspec.to_builtins(msgspec.structs.replace(running, service=placed.key, host=share))
         needs = tuple(key for key in placed.uses.values() if key in names)
         specs.append(
             ProcessSpec(
@@ -174,4 +195,30 @@ def run_processes(
             public=True,
         )
     )
-    return run_supervised(specs, host=host, port=port, options=SupervisorOptions(on_ready=on_ready))
+    return run_supervised(specs, host=host, port=port, options=options)
+
+
+def cpu_shares(plans: Plans, cpus: int) -> dict[str, int | None]:
+    """Processors for each service that runs in a process of its own; None: as many as it likes.
+
+    A local model uses all that it may, and two that each use all of them hinder each other: they share, and a chat
+    model, which works for seconds where an embedder works for milliseconds, gets twice as much. What the placement
+    says under ``resources`` holds.
+    """
+    own = [placed for placed in plans.placed.values() if placed.at.kind == "process"]
+    weights = {
+        placed.key: (2 if placed.contract == "chat" else 1) * placed.replicas
+        for placed in own
+        if placed.component in MODEL_KINDS
+    }
+    shares: dict[str, int | None] = {}
+    for placed in own:
+        wanted = placed.resources.cpu if placed.resources is not None else None
+        if wanted is not None:
+            shares[placed.key] = max(1, math.ceil(wanted))
+        elif placed.key in weights:
+            share = cpus * weights[placed.key] / sum(weights.values()) / placed.replicas
+            shares[placed.key] = max(1, round(share))
+        else:
+            shares[placed.key] = None
+    return shares

@@ -58,6 +58,11 @@ class Settings:
             return path.read_text().strip()
         return os.environ.get(name)
 
+    def for_child(self, *, access_token: str | None) -> dict[str, str]:
+        """The environment of another ``weft`` that is to have the same settings, and this access token."""
+        token = {"WEFT_ACCESS_TOKEN": access_token} if access_token else {}
+        return dict(os.environ) | token
+
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings that this process was started with."""

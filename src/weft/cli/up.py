@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
+
+if TYPE_CHECKING:
+    from weft.plan import Plans
 
 PORT = 8080
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -40,6 +44,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
     help="Gateway processes on the one port.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for documents and state.")
+@click.option("--reload", is_flag=True, help="Start again when a spec or a component's file has changed.")
+@click.option("--ends-with-stdin", is_flag=True, hidden=True)
 @click.option("--offline", is_flag=True, help="Take models from the cache only.")
 def command(**options: Any) -> None:
     """Start a megaservice and its gateway. SPEC is a file, or the name of a packaged example.
@@ -59,59 +65,94 @@ def _up(
     data: Path | None,
     workers: int,
     split: bool,
+    reload: bool,
+    ends_with_stdin: bool,
     offline: bool,
 ) -> int:
+    from weft.cli import reload as reloading
+    from weft.cli.announce import Announcement
     from weft.cli.progress import ProgressBars
-    from weft.cli.running import Running, host_settings
+    from weft.cli.running import Running, host_settings, run_processes
     from weft.cli.settings import from_environment
     from weft.cli.specs import find
-    from weft.serve import ports
     from weft.serve.access import Access, new_token
+    from weft.serve.serving import run_single
 
+    if ends_with_stdin:
+        reloading.ends_with_stdin()
     settings = from_environment()
     path = find(spec)
-    folder = data or settings.data_dir / path.stem
     running = Running(
         files=[str(path.resolve()), *([str(placement.resolve())] if placement else [])],
         split=split,
         workers=workers,
-        host=host_settings(settings, folder, offline=offline),
+        host=host_settings(settings, data or settings.data_dir / path.stem, offline=offline),
         secrets={},
+        hosts=list(allow_host),
     )
     plans = running.load()
     running.secrets = running.find_secrets(plans, settings)
-    token = None
-    if host not in LOOPBACK:
-        token = settings.access_token or new_token()
-    running.token, running.hosts = token, list(allow_host)
-    wanted = PORT if port is None else port
-    if port is None:
-        free = ports.next_free(host, wanted)
-        if free != wanted:
-            holder = ports.holder(wanted)
-            by = f" by {holder}" if holder else ""
-            click.echo(f"Port {wanted} is taken{by}; using {free}.", err=True)
-            wanted = free
+    token = running.token = settings.access_token or new_token() if host not in LOOPBACK else None
+    wanted = _port(host, port)
+    if reload:
+        again = [
+            "up", *_flags(path, placement, split=split, workers=workers), "--port", str(wanted), "--host", host,
+            "--ends-with-stdin", *(["--data", str(data)] if data else []), *(["--offline"] if offline else []),
+            *(part for name in allow_host for part in ("--allow-host", name)),
+        ]  # fmt: skip
+        return reloading.Reload(
+            again,
+            ["check", *_flags(path, placement, split=split, workers=workers)],
+            lambda: reloading.watched(running.files, running.load()),
+            settings.for_child(access_token=token),
+        ).run()
     if not offline:
         with ProgressBars() as bars:
             running.fetch_models(plans, bars.update)
+    base = f"http://{'localhost' if host in LOOPBACK else _address(host)}:{wanted}"
     name = next(iter(plans.values())).name if plans else path.stem
-
-    def on_ready() -> None:
-        base = f"http://{'localhost' if host in LOOPBACK else host}:{wanted}"
-        header = f" -H 'authorization: Bearer {token}'" if token else ""
-        click.echo(f"\n{name} is ready: {base}{f'/?token={token}' if token else ''}\n")
-        click.echo(
-            f"curl -s {base}/v1/chat/completions -H 'content-type: application/json'{header} \\\n"
-            f'  -d \'{{"model": "{name}", "messages": [{{"role": "user", "content": "What is Weft?"}}]}}\'\n'
-        )
-
+    said = Announcement(name, base, token, _example(plans))
     if split or workers > 1 or any(placed.at.kind == "process" for placed in plans.placed.values()):
-        from weft.cli.running import run_processes
+        return run_processes(running, plans, host, wanted, on_listening=said.started, on_ready=said.ready)
+    app = running.gateway(plans, Access(token, hosts=allow_host))
+    return run_single(app, host, wanted, on_started=said.started, on_ready=said.ready)
 
-        return run_processes(running, plans, host, wanted, on_ready)
-    from weft.serve.serving import run_single
 
-    return run_single(
-        running.gateway(plans, Access(token, hosts=allow_host)), host, wanted, on_ready=on_ready
-    )
+def _flags(path: Path, placement: Path | None, *, split: bool, workers: int) -> list[str]:
+    """What both ``weft up`` and ``weft check`` take."""
+    placed = ["--placement", str(placement)] if placement else []
+    return [str(path), *placed, *(["--split"] if split else []), "--workers", str(workers)]
+
+
+def _port(host: str, port: int | None) -> int:
+    """The port that was asked for, else the first free one; whoever has the usual one is named."""
+    from weft.serve import ports
+
+    if port is not None:
+        return port
+    free = ports.next_free(host, PORT)
+    if free != PORT:
+        holder = ports.holder(PORT)
+        click.echo(f"Port {PORT} is taken{f' by {holder}' if holder else ''}; using {free}.", err=True)
+    return free
+
+
+def _address(host: str) -> str:
+    """What another machine may call this one; every address is also this machine's name."""
+    import socket
+
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _example(plans: Plans) -> tuple[str, str]:
+    """A request that the first megaservice can be asked: its path, and its JSON."""
+    from weft.gateway import examples
+
+    plan = next(iter(plans.values()), None)
+    if plan is None:
+        return "/v1/models", "{}"
+    paths = [route.path for route in plan.operation.routes] or [f"/v1/{plan.name}"]
+    found = examples.of_route(paths[0], plan.name)
+    return paths[0], msgspec.json.encode(next(iter(found.values()), {})).decode()

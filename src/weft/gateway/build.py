@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from weft.contracts import Contract
 from weft.errors import UsageError
 from weft.gateway.app import Gateway
+from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.live import LiveServices
 from weft.gateway.pages import add_pages
 from weft.gateway.targets import Target
@@ -16,7 +18,7 @@ from weft.megaservice import Services
 from weft.models import Progress
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
-from weft.plan import Plan, Plans, build_id
+from weft.plan import Placed, Plan, Plans, build_id
 from weft.registry.components import Components
 from weft.registry.services import ServiceRegistry
 from weft.serve.access import Access
@@ -28,6 +30,9 @@ from weft.serve.openapi import documentation_routes
 from weft.serve.operations import operation_routes
 from weft.serve.scrape import metrics_route, process_metrics
 from weft.spec.model import Spec
+from weft.transport.base import Transport
+from weft.transport.http import HttpTransport
+from weft.transport.registered import RegisteredTransport
 from weft.transport.signing import ContextSigner
 
 REGISTRY_FILE: Final = "registry.json"
@@ -68,11 +73,15 @@ class Assembly:
         self.registry = ServiceRegistry(Path(settings.data_dir) / REGISTRY_FILE)
         self._secret, self._endpoints = secret, endpoints
 
-    def services(self, only: str | None = None) -> Services:
-        """The services of this process."""
+    def name_hosts(self) -> None:
+        """Let the addresses that the operator's placement names be contacted, wherever they are."""
         for placed in self.plans.placed.values():
             if placed.at.kind == "url":
                 self.hosts.egress.name(placed.at.target)
+
+    def services(self, only: str | None = None) -> Services:
+        """The services of this process."""
+        self.name_hosts()
         return Services(
             self.plans,
             self.components,
@@ -82,9 +91,35 @@ class Assembly:
             secret=self._secret,
             client=self.hosts.egress.named,
             endpoints=self._endpoints,
-            registered={service.name: service.url for service in self.registry.list()},
+            registered=self._registered,
             signer=self.signer,
             only=only,
+        )
+
+    def _registered(self, placed: Placed, contract: Contract) -> Transport:
+        def address(name: str) -> str | None:
+            service = self.registry.find(name)
+            return service.url if service is not None else None
+
+        def make(url: str) -> HttpTransport:
+            client = self.hosts.egress.client_for(url)
+            return HttpTransport(
+                placed.key, placed.component, contract, [url], client=client, signer=self.signer
+            )
+
+        return RegisteredTransport(
+            placed.key, placed.component, contract, placed.at.target, address=address, make=make
+        )
+
+    def elsewhere(self) -> Elsewhere:
+        """What is known of the services that are not this installation's own."""
+        host = self.hosts.host("registry")
+        return Elsewhere(
+            self.spec,
+            self.plans,
+            self.components,
+            self.registry,
+            lambda url: host.http(url, timeout_s=ASK_TIMEOUT_S),
         )
 
     def application(
@@ -137,16 +172,15 @@ def gateway(
     targets += [_exposed(assembly, key, services) for key in assembly.spec.expose]
     Gateway(app, targets).add_routes()
 
-    async def start() -> None:
-        await services.start()
-        for key, transport in services.transports.items():
-            app.ready_checks[key] = transport.ready
-
+    start = _start(app, assembly, services, refuses_misfits=True)
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
     metrics_route(app, assembly.metrics, process=process, peers=peers, client=assembly.hosts.egress.inner)
     live = LiveServices(
-        assembly.registry, dict(assembly.components.contracts), assembly.hosts.host("registry")
+        assembly.registry,
+        dict(assembly.components.contracts),
+        assembly.hosts.host("registry"),
+        log=assembly.log,
     )
     live.add_routes(app)
     documentation_routes(app)
@@ -161,11 +195,11 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
     services = assembly.services(only=key)
     health_routes(app)
 
+    start_services = _start(app, assembly, services, refuses_misfits=False)
+
     async def start() -> None:
-        await services.start()
+        await start_services()
         transport = services.transports[key]
-        for name, used in services.transports.items():
-            app.ready_checks[name] = used.ready
         streams = transport.contract.streams
         operation_routes(
             app, transport.contract, transport.call, transport.stream if streams else None, service=key
@@ -176,6 +210,22 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
     app.on_stop.append(services.aclose)
     metrics_route(app, assembly.metrics)
     return app
+
+
+def _start(
+    app: Application, assembly: Assembly, services: Services, *, refuses_misfits: bool
+) -> Callable[[], Awaitable[None]]:
+    """Starts the services; in the gateway, one that is elsewhere and does not fit keeps it from starting."""
+    elsewhere = assembly.elsewhere()
+
+    async def start() -> None:
+        if refuses_misfits:
+            elsewhere.refuse(await elsewhere.look())
+        await services.start()
+        for key, transport in services.transports.items():
+            app.ready_checks[key] = elsewhere.check(key, transport) if key in elsewhere else transport.ready
+
+    return start
 
 
 def _megaservice(plan: Plan, services: Services) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import Final
 
 import msgspec
@@ -10,11 +11,21 @@ from msgspec import Struct
 
 from weft.context import Context
 from weft.contracts import Contract
-from weft.errors import BackendStatusError, ConflictError, InvalidRequestError, ServiceError, did_you_mean
+from weft.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    OverloadedError,
+    ServiceError,
+    StateError,
+    did_you_mean,
+)
+from weft.gateway.fit import misfit, stated_contract
 from weft.host import Host, HttpClient
 from weft.http.message import Request, Response
-from weft.registry.services import Registration, ServiceRegistry, State, differing_field
-from weft.serve.application import Application, Exchange, RouteDoc
+from weft.registry.services import Registration, ServiceRegistry, State, check_address
+from weft.serve.application import Application, RouteDoc, named
+from weft.serve.log import Log
 
 PROBE_INTERVAL_S: Final = 10.0
 """A service that has gone is known as unready before a person reloads the list twice."""
@@ -34,14 +45,6 @@ class NewService(Struct):
     url: str
 
 
-class StatedContract(Struct):
-    """What ``GET /v1/contract`` of a Weft service says."""
-
-    contract: str
-    digest: str = ""
-    required: dict[str, list[str]] = {}
-
-
 class Services(Struct):
     """The registered services."""
 
@@ -55,14 +58,28 @@ class LiveServices:
         registry: The registrations.
         contracts: Those that can be registered, by name.
         host: Gives clients whose addresses are guarded: outside the operator's networks nothing is contacted.
+        log: Where it is said that registrations cannot be read.
+        interval_s: Between two probes of a service.
     """
 
-    def __init__(self, registry: ServiceRegistry, contracts: dict[str, Contract], host: Host) -> None:
+    def __init__(
+        self,
+        registry: ServiceRegistry,
+        contracts: dict[str, Contract],
+        host: Host,
+        *,
+        log: Log,
+        interval_s: float = PROBE_INTERVAL_S,
+    ) -> None:
         self._registry, self._contracts, self._host = registry, contracts, host
+        self._log, self._interval_s = log, interval_s
+        self._has_token = False
+        self._watch: asyncio.Task[None] | None = None
         self._decode = msgspec.json.Decoder(NewService).decode
 
     def add_routes(self, app: Application) -> None:
-        """Serve ``/v1/registry/services``."""
+        """Serve ``/v1/registry/services``, and probe while the application runs."""
+        self._has_token = app.access.token is not None
         tags = ("registry",)
         path = "/v1/registry/services"
         listing = RouteDoc(summary="The registered services with their state.", response=Services, tags=tags)
@@ -84,10 +101,17 @@ class LiveServices:
         )
         app.route("DELETE", f"{path}/{{name}}", self._remove, doc=removing)
 
+        async def start() -> None:
+            self.start()
+
+        app.on_start.append(start)
+        app.on_stop.append(self.stop)
+
     async def _list(self, request: Request, context: Context) -> Response:
-        return _json(200, Services(self._registry.list()))
+        return _json(200, Services([_listed(service) for service in self._registry.list()]))
 
     async def _add(self, request: Request, context: Context) -> Response:
+        self._check_caller(request)
         try:
             new = self._decode(await request.read(65_536))
         except msgspec.DecodeError as error:
@@ -103,57 +127,60 @@ class LiveServices:
                 hint=did_you_mean(new.contract, choices, what="contracts"),
             )
         url = new.url.rstrip("/")
-        stated = await self._stated(url)
-        if stated is not None:
-            if stated.contract != contract.name:
-                raise ConflictError(
-                    f"the service at {url} is a '{stated.contract}', not a '{contract.name}'",
-                    param="contract",
-                )
-            if difference := differing_field(contract, stated.required):
-                raise ConflictError(
-                    f"the contract of the service at {url} does not fit: {difference}", param="contract"
-                )
-        digest = stated.digest if stated is not None else ""
-        service = self._registry.add(Registration(new.name, contract.name, url, digest))
-        await self._probe(service)
-        return _json(201, service)
-
-    async def _remove(self, request: Request, context: Context) -> Response:
-        exchange = request.scope
-        assert isinstance(exchange, Exchange)  # the application makes one for each request
-        self._registry.remove((exchange.named or {}).get("name", ""))
-        return Response(204, [], b"", "")
-
-    async def _stated(self, url: str) -> StatedContract | None:
-        """What the service itself says it is; None when it is reachable and says nothing.
-
-        Raises:
-            InvalidRequestError: It is not reachable, or its address is not allowed.
-        """
-        client = self._client(url)
+        check_address(url)
         try:
-            stated: StatedContract = await client.get_json("/v1/contract", type=StatedContract)
-        except BackendStatusError as error:
-            if error.backend_status in (404, 405):
-                return None  # not one of ours: a service in another language need not state its contract
+            stated = await stated_contract(self._client(url))
+        except ServiceError as error:
             raise InvalidRequestError(
                 f"the service at {url} cannot be asked what it is: {error}", param="url"
             ) from error
-        except ServiceError as error:
-            raise InvalidRequestError(
-                f"the service at {url} cannot be reached: {error}", param="url"
-            ) from error
-        return stated
+        if stated is not None and (reason := misfit(contract, stated)):
+            raise ConflictError(f"the service at {url} cannot be registered: {reason}", param="contract")
+        digest, required = (stated.digest, stated.required) if stated is not None else ("", {})
+        service = self._registry.add(Registration(new.name, contract.name, url, digest, required))
+        await self._probe(service)
+        return _json(201, _listed(service))
+
+    async def _remove(self, request: Request, context: Context) -> Response:
+        self._check_caller(request)
+        self._registry.remove(named(request).get("name", ""))
+        return Response(204, [], b"", "")
 
     def _client(self, url: str) -> HttpClient:
         return self._host.http(url, timeout_s=PROBE_TIMEOUT_S)
 
+    def _check_caller(self, request: Request) -> None:
+        """An application that asks for a token has seen it by now; one that does not is only told by this machine.
+
+        Raises:
+            ForbiddenError: The request is from elsewhere.
+        """
+        if not self._has_token and not _is_this_machine(request.peer):
+            raise ForbiddenError(
+                "services are registered from this machine, or with the access token",
+                hint="start the gateway with --host, which makes a token, and send it",
+            )
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self._watch = asyncio.create_task(self.watch(), name="registry probes")
+
+    async def stop(self) -> None:
+        """Probe no longer."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait((self._watch,))
+
     async def watch(self) -> None:
         """Probe every service, again and again, until cancelled."""
         while True:
-            await asyncio.gather(*(self._probe(service) for service in self._registry.list()))
-            await asyncio.sleep(PROBE_INTERVAL_S)
+            try:
+                services = self._registry.list()
+            except StateError as error:
+                self._log.warning(f"the registrations cannot be read: {error}")
+            else:
+                await asyncio.gather(*(self._probe(service) for service in services))
+            await asyncio.sleep(self._interval_s)
 
     async def _probe(self, service: Registration) -> None:
         state: State = "ready"
@@ -162,9 +189,24 @@ class LiveServices:
             reply = await self._client(service.url).request("GET", "/health/ready")
             if reply.status >= 400:
                 state, reason = "unready", f"/health/ready answered {reply.status}"
-        except ServiceError as error:
+        except (ServiceError, OverloadedError) as error:
             state, reason = "unready", str(error)
         self._registry.mark(service.name, state, reason)
+
+
+def _listed(service: Registration) -> Registration:
+    """A registration as it is shown: without the fields of its contract, which are for comparing."""
+    return msgspec.structs.replace(service, required={})
+
+
+def _is_this_machine(peer: str | None) -> bool:
+    if peer is None or peer == "unix":
+        return peer == "unix"
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _json(status: int, value: object) -> Response:

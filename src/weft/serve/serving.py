@@ -192,6 +192,7 @@ def run_single(
     port: int,
     *,
     on_listening: Callable[[int], object] | None = None,
+    on_started: Callable[[], object] | None = None,
     on_ready: Callable[[], object] | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     drain_delay_s: float = 0.0,
@@ -207,6 +208,7 @@ def run_single(
         host: Name or address.
         port: 0 takes any free one.
         on_listening: Called with the port once it is bound and answered.
+        on_started: Called when the start hooks are done; services elsewhere may not be ready.
         on_ready: Called when everything is ready for the first time.
         drain_timeout_s: As for :class:`Serving`.
         drain_delay_s: As for :class:`Serving`.
@@ -232,7 +234,12 @@ def run_single(
         await serving.server.listen_socket(listener)
         if on_listening is not None:
             on_listening(bound)
-        await serving.run(stop, on_ready=on_ready)
+
+        async def started() -> None:
+            if on_started is not None:
+                on_started()
+
+        await serving.run(stop, on_started=started, on_ready=on_ready)
         if stop.now.is_set():
             # Threads of components may still be in native code; twice asked, the process does not wait for them.
             sys.stdout.flush()

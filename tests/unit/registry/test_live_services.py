@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from weft.contracts.reranker import CONTRACT
 from weft.errors import ConflictError, InvalidRequestError, NotFoundError, StateError
-from weft.registry.services import Registration, ServiceRegistry, differing_field
+from weft.registry.services import (
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    Registration,
+    ServiceRegistry,
+    differing_field,
+)
 
 
 def reranker(url: str = "http://127.0.0.1:7000") -> Registration:
@@ -59,11 +66,53 @@ def test_removing_what_is_not_there_suggests_what_is() -> None:
 def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     """A program too old for the state on disk does not touch it."""
     path = tmp_path / "services.json"
-    content = '{"schema_version": 2, "services": "of another form"}'
+    content = '{"schema_version": 99, "services": "of another form"}'
     path.write_text(content)
     with pytest.raises(StateError, match="newer Weft"):
         ServiceRegistry(path)
     assert path.read_text() == content
+
+
+def test_an_older_file_is_migrated_when_it_is_written(tmp_path: Path) -> None:
+    """What version 1 wrote is read, and kept in today's form from the next registration on."""
+    path = tmp_path / "services.json"
+    old = {"name": "old", "contract": "reranker", "url": "http://127.0.0.1:7001", "digest": "d"}
+    path.write_text(json.dumps({"schema_version": 1, "services": [old]}))
+    registry = ServiceRegistry(path)
+    assert [(s.name, s.digest, s.required) for s in registry.list()] == [("old", "d", {})]
+    assert json.loads(path.read_text())["schema_version"] == 1
+    registry.add(reranker())
+    written = json.loads(path.read_text())
+    assert written["schema_version"] == SCHEMA_VERSION
+    assert [service["name"] for service in written["services"]] == ["old", "rank"]
+
+
+def test_every_older_version_has_a_way_forward() -> None:
+    """No version that was ever written is left behind."""
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+def test_several_processes_share_a_registry(tmp_path: Path) -> None:
+    """What one registers the other sees, and neither writes over the other's; a name is taken for both."""
+    path = tmp_path / "services.json"
+    one, other = ServiceRegistry(path), ServiceRegistry(path)
+    one.add(reranker())
+    one.mark("rank", "ready")
+    other.add(Registration("second", "reranker", "http://127.0.0.1:7002"))
+    assert [(s.name, s.state) for s in one.list()] == [("rank", "ready"), ("second", "unknown")]
+    assert [s.name for s in ServiceRegistry(path).list()] == ["rank", "second"]
+    with pytest.raises(ConflictError, match="'rank' is taken"):
+        other.add(reranker("http://127.0.0.1:7009"))
+    other.remove("rank")
+    assert one.find("rank") is None
+
+
+def test_a_file_without_a_version_is_damaged(tmp_path: Path) -> None:
+    """It was not written by Weft, so nothing is guessed."""
+    path = tmp_path / "services.json"
+    path.write_text('{"services": []}')
+    with pytest.raises(StateError, match="no schema_version"):
+        ServiceRegistry(path)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
