@@ -79,6 +79,8 @@ class _Header:
                 weights *= self._number("<Q")
             parameters += weights
             self._pos += 12  # type and offset
+        if self._pos > len(self._data):
+            raise ValueError("it is cut short")
         return ModelFacts(parameters, wanted.get("context_length"), wanted.get("chat_template"))
 
     def _number(self, layout: str) -> int:
