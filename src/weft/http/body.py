@@ -176,7 +176,9 @@ class ReplyBody(BodyBuffer):
         def forward(data: bytes) -> bool:
             # Anything but a plain chunk of a usual size, alone and whole, is left to the decoder.
             start = data.find(b"\r\n", 1, 6) + 2
-            if data[-2:] != b"\r\n" or data[: start - 2] != b"%x" % (len(data) - start - 2):
+            size = len(data) - start - 2
+            # A size of 0 is the end of the body, which the decoder must see.
+            if size <= 0 or data[-2:] != b"\r\n" or data[: start - 2] != b"%x" % size:
                 return False
             self.received_bytes += len(data)
             try:

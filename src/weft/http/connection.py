@@ -553,20 +553,29 @@ class Connection(asyncio.Protocol):
     async def _relay_body(
         self, body: ReplyBody, response: StreamResponse, prefix: bytes, *, is_chunked: bool
     ) -> None:
-        await body.ready()
+        pass_on = response.pass_on
+        first = b""
+        # The head goes out with the first bytes of the body: what is wrong until then is still told by a status.
+        while not first:
+            first = await body.take()
+            if not first:
+                return
+            if pass_on is not None:
+                first = pass_on(first)
         self._has_begun = True
-        self._write(prefix)
+        self._write(b"%b%x\r\n%b\r\n" % (prefix, len(first), first) if is_chunked else prefix + first)
         self._relay = body
         if self._is_writing_paused:
             body.hold()
+        begun_bytes = body.received_bytes
         try:
             write = direct_writer(self._transport)
-            await body.relay(write, chunked=is_chunked, pass_on=response.pass_on)
+            await body.relay(write, chunked=is_chunked, pass_on=pass_on)
             if self._is_writing_paused:
                 await self._drained()
         finally:
             self._relay = None
-            self.server.sent_bytes += body.received_bytes
+            self.server.sent_bytes += body.received_bytes - begun_bytes
 
     def _write(self, data: bytes) -> None:
         self.server.sent_bytes += len(data)

@@ -370,17 +370,23 @@ class Application:
         """The stream with our headers; it counts until its task has ended, however that comes about."""
         task = asyncio.current_task()
         assert task is not None  # the server runs each handler in a task of its own
-        failed = False
+        status = response.status
         finish = response.finish
 
         def finished(error: Exception | None) -> bytes | None:
-            nonlocal failed
-            failed = error is not None
-            return finish(error) if finish is not None else None
+            nonlocal status
+            try:
+                return finish(error) if finish is not None else None
+            except Exception as failure:
+                error = failure
+                raise
+            finally:
+                if error is not None:
+                    status = as_request_error(error).status
 
         def ended(task: asyncio.Task[Any]) -> None:
             gone = task.cancelled() or task.exception() is not None
-            self._end(exchange, CLIENT_GONE if gone else 500 if failed else response.status)
+            self._end(exchange, CLIENT_GONE if gone else status)
 
         task.add_done_callback(ended)
         return StreamResponse(

@@ -23,7 +23,7 @@ from weft.errors import DeadlineError, InvalidRequestError
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application
 from weft.serve.routing import JSON, RouteDoc, RouteHandler
-from weft.serve.streams import chat_events, events, relay_reply, stream_reply
+from weft.serve.streams import DEADLINE_GRACE_S, chat_events, events, relay_reply, stream_reply
 from weft.serve.uploads import FORM_SCHEMA, read_ingest
 from weft.transport.base import WireStream
 from weft.transport.usage import costed, header_of
@@ -36,9 +36,6 @@ StreamCall = Callable[[str, Any], AsyncIterator[Any]]
 
 MAX_JSON_BYTES: Final = 32 * 1024 * 1024
 """Of a JSON body: a long conversation with images fits, and decoding it cannot stall the process for long."""
-
-DEADLINE_GRACE_S: Final = 0.02
-"""What runs inside knows more about where the time went: its own deadline is given the first word."""
 
 
 CONTRACT_PATH: Final = "/v1/contract"

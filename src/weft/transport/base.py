@@ -106,7 +106,7 @@ class WireStream(ABC):
     @property
     @abstractmethod
     def has_begun(self) -> bool:
-        """Whether an event has arrived."""
+        """Whether an event has arrived that is the caller's to have."""
 
     @property
     @abstractmethod

@@ -144,11 +144,11 @@ class EventStream(WireStream):
             nonlocal is_whole
             if is_whole and block[-2:] == b"\n\n" and is_plain(block):
                 return block
-            if not self._has_begun:
+            passed = self._read_and_pass(block, drops_usage=drops_usage)
+            if passed and not self._has_begun:
                 self._has_begun = True
                 if on_first is not None:
                     on_first()
-            passed = self._read_and_pass(block, drops_usage=drops_usage)
             is_whole = self._events.is_between_events and self._failure is None
             return passed
 
@@ -179,7 +179,9 @@ class EventStream(WireStream):
     def finish(self, error: Exception | None) -> Exception | None:
         """See :class:`weft.transport.base.WireStream`."""
         failure = error or self._failure
-        if failure is None:
+        if self._is_done:
+            failure = None  # the answer was whole before anything went wrong
+        elif failure is None:
             try:
                 self._reader.end(is_done=self._is_done)
             except RequestError as cut_short:
@@ -244,10 +246,11 @@ class ContractReader:
         operation: Whose chunks they are.
     """
 
-    __slots__ = ("_decode", "usage")
+    __slots__ = ("_decode", "_is_known", "usage")
 
     def __init__(self, operation: Operation) -> None:
         self._decode = msgspec.json.Decoder(operation.chunk).decode
+        self._is_known = False
         self.usage: Usage | None = None
 
     def is_plain(self, block: bytes) -> bool:
@@ -265,6 +268,10 @@ class ContractReader:
 
     def relay(self, data: bytes) -> bytes:
         """See :class:`weft.host.EventReader`."""
+        if not self._is_known:
+            # A service that begins with chunks of its contract is taken at its word for the others.
+            self.read(data)
+            self._is_known = True
         if is_error_event(data):
             raise event_error(data)
         if _USAGE in data:
