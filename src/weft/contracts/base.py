@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import UnionType
-from typing import Any, Protocol, Union, get_args, get_origin
+from typing import Any, Literal, Protocol, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -258,4 +258,14 @@ def required_fields(type_: type[Struct]) -> list[str]:
 
 
 def _type_name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", None) or str(annotation).replace("typing.", "")
+    """A type with its parts, the same under every Python: ``list[Document]``, ``str | None``."""
+    parts = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(_type_name(part) for part in parts)
+    if origin is Literal:
+        return f"Literal[{', '.join(repr(part) for part in parts)}]"
+    if annotation is None or annotation is type(None):
+        return "None"
+    name = getattr(origin or annotation, "__name__", None) or str(annotation).rpartition(".")[2]
+    return f"{name}[{', '.join(_type_name(part) for part in parts)}]" if parts else str(name)
