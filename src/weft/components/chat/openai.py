@@ -6,6 +6,7 @@ differs in one thing, the name of the bound on the answer's length.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from weft.host import EventChunks, Host, HttpClient, HttpStream
 from weft.types import Empty, Message
 
 _PATH: Final = "/chat/completions"
-_FIELDS: Final = tuple(name for name in ChatRequest.__struct_fields__ if name != "metadata")
+_FIELDS: Final = ChatRequest.__struct_fields__
 _QUOTED_BYTES: Final = 500
 _JSON: Final = {"content-type": "application/json"}
 
@@ -123,8 +124,12 @@ class OpenAIChat:
 
     def _body(self, request: ChatRequest, *, stream: bool) -> bytes:
         """The request as the server reads it: what was set is sent, whatever its value; what was not set is not."""
-        body = ChatRequest(**{name: getattr(request, name) for name in _FIELDS})
-        body.model, body.stream = self._model, stream
+        # A megaservice's request may have parameters of its own beside the contract's fields.
+        is_exact = type(request) is ChatRequest
+        body = (
+            copy(request) if is_exact else ChatRequest(**{name: getattr(request, name) for name in _FIELDS})
+        )
+        body.model, body.stream, body.metadata = self._model, stream, None
         body.stream_options = StreamOptions(include_usage=True) if stream else None
         limit = request.max_output_tokens()
         body.max_tokens = limit if self._limit_name == "max_tokens" else None
