@@ -19,7 +19,8 @@ from weft.models import Progress
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, build_id
-from weft.registry.components import Components
+from weft.plan.services import plain
+from weft.registry.components import Components, ignored_fields
 from weft.registry.services import ServiceRegistry
 from weft.serve.access import Access
 from weft.serve.application import Application
@@ -268,5 +269,5 @@ def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
         call,
         stream if contract.streams else None,
         contract.operations,
-        unsupported=info.unsupported,
+        unsupported=ignored_fields(info, plain(placed.config)),
     )

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from weft.contracts import Contract, Operation
 from weft.errors import did_you_mean
 from weft.plan.model import Plan
-from weft.plan.services import Service
+from weft.plan.services import Service, plain
 from weft.plan.types import UNKNOWN, Missing, follow, list_of, show
+from weft.registry.components import ignored_fields
 from weft.spec.model import Input, MegaserviceSpec, NodeSpec, Ref
 from weft.spec.problems import Problems
 
@@ -76,7 +77,7 @@ class Step:
         if self.nested is not None:
             return frozenset(self.nested.operation.request.__struct_fields__) - self.nested.consumed
         if self.service is not None and self.service.info is not None:
-            return self.service.info.unsupported
+            return ignored_fields(self.service.info, plain(self.service.config))
         return frozenset()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from weft.contracts import Contract
 from weft.errors import ComponentError, did_you_mean
-from weft.registry.config import ConfigFault, check_config, instantiate
+from weft.registry.config import ConfigFault, check_config, ignored_fields, instantiate
 from weft.registry.describe import ComponentInfo, Parameter, Slot, describe
 from weft.registry.listing import Listing, Source, listing
 
@@ -31,6 +31,7 @@ __all__ = [
     "Slot",
     "UnknownComponentError",
     "check_config",
+    "ignored_fields",
     "instantiate",
 ]
 

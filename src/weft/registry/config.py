@@ -94,6 +94,19 @@ def check_config(info: ComponentInfo, config: Mapping[str, Any]) -> list[ConfigF
     return faults
 
 
+def ignored_fields(info: ComponentInfo, config: Mapping[str, Any]) -> frozenset[str]:
+    """Fields of its requests that a component does nothing with when it is configured so.
+
+    Its ``unsupported``; and what a class method ``ignores`` says, which is called as the constructor would be.
+    """
+    look = getattr(info.type, "ignores", None)
+    if look is None or check_config(info, config):
+        return info.unsupported
+    known = {p.name: p for p in info.parameters}
+    values = {name: convert(value, known[name]) if name in known else value for name, value in config.items()}
+    return info.unsupported | frozenset(look(**values))
+
+
 def convert(value: Any, parameter: Parameter) -> Any:
     """A config value as its parameter's type; text stays text and numbers stay numbers.
 

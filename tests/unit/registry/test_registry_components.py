@@ -15,7 +15,14 @@ from weft.contracts.chat import Chat, ChatChunk, ChatRequest, ChatResponse
 from weft.contracts.embedding import Embedder
 from weft.contracts.reranker import RerankRequest, RerankResponse
 from weft.errors import ComponentError
-from weft.registry.components import ComponentInfo, Components, ConfigFault, check_config, instantiate
+from weft.registry.components import (
+    ComponentInfo,
+    Components,
+    ConfigFault,
+    check_config,
+    ignored_fields,
+    instantiate,
+)
 from weft.registry.describe import argument_docs
 
 
@@ -86,6 +93,11 @@ class Anything:
         """``never`` can never be set."""
         if "never" in options:
             yield ("never",), f"'never' is not for {contract.name}", "leave it out"
+
+    @classmethod
+    def ignores(cls, contract: Contract, **options: str) -> set[str]:
+        """What the option ``without`` names."""
+        return {options["without"]} if "without" in options else set()
 
     async def invoke(self, request: Any) -> Any:
         return request
@@ -220,6 +232,15 @@ def test_a_component_may_look_at_its_values_itself(components: Components) -> No
     ]
     with pytest.raises(ComponentError, match="'never' is not for chat"):
         instantiate(info, {"contract": "chat", "never": "x"}, {})
+
+
+def test_what_a_component_ignores_may_depend_on_its_config(components: Components) -> None:
+    """Its class method ``ignores`` says so; a config that is wrong is not asked about, and others say it once for all."""
+    info = components.get("Anything")
+    assert ignored_fields(info, {"contract": "chat"}) == set()
+    assert ignored_fields(info, {"contract": "chat", "without": "seed"}) == {"seed"}
+    assert ignored_fields(info, {"contract": "chatt", "without": "seed"}) == set()
+    assert ignored_fields(components.get("Best"), {"top_n": 1}) == {"top_n"}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class _Mapping(NamedTuple):
     text: Make
     usage: Make
     faults: list[Fault]
+    reads: set[str]
 
 
 class Http:
@@ -143,6 +144,22 @@ class Http:
         if method == "GET" and "$each" in request:
             yield Fault(("request", "$each"), "a query is made of fields, and this is a list", "method: POST")
         yield from _compile(contract, request, response, stream).faults
+
+    @classmethod
+    def ignores(
+        cls,
+        contract: Contract,
+        *,
+        request: dict[str, Any],
+        response: dict[str, Any],
+        stream: Events | None = None,
+        **_others: Any,
+    ) -> set[str]:
+        """The fields of a request that the mapping does not read: a caller who sets one is told."""
+        return (
+            set(contract.primary.request.__struct_fields__)
+            - _compile(contract, request, response, stream).reads
+        )
 
     async def start(self, host: Host) -> None:
         """Make the clients; nothing is contacted."""
@@ -276,7 +293,8 @@ def _compile(
             message = f"'stream' maps a chat's stream, and this is of the contract '{contract.name}'"
             incoming.faults.append(Fault(("stream",), message, "leave it out"))
     seen = dict.fromkeys([*outgoing.faults, *incoming.faults])
-    return _Mapping(make_request, make_response, streamed, text, usage, list(seen))
+    reads = outgoing.reads | incoming.reads | _SEEN_TO.get(contract.name, set())
+    return _Mapping(make_request, make_response, streamed, text, usage, list(seen), reads)
 
 
 def _chat(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,6 +370,9 @@ _PROMISES: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "reranker": _best_first,
 }
 """What the response of a contract must be beside its type."""
+
+_SEEN_TO: Final = {"reranker": {"top_n"}}
+"""Fields of requests that these promises honour, whether the service does or not."""
 
 
 def _refusal(error: BackendStatusError) -> RequestError:

@@ -31,6 +31,7 @@ from weft.components.any.paths import (
     fields,
     is_struct,
     members,
+    parse,
     reader,
 )
 from weft.errors import did_you_mean, nearest
@@ -64,10 +65,12 @@ class Compiler:
 
     Attributes:
         faults: What is wrong, in the order of the templates.
+        reads: The fields of the request that some path reads.
     """
 
     def __init__(self, request: type[Struct], *, reads_request: bool) -> None:
         self.faults: list[Fault] = []
+        self.reads: set[str] = set()
         self._request = request
         self._source = request if reads_request else UNKNOWN
         self._what = "the request" if reads_request else "the reply"
@@ -115,15 +118,22 @@ class Compiler:
 
     def _path(self, path: Any, place: Place, source: Any) -> Make:
         try:
-            read, _ = reader(path, source, what=self._what)
+            read, _ = self._reader(path, source)
         except PathError as error:
             self._add(place, error.message, error.hint)
             return _nothing
         return lambda value, _request: read(value)
 
+    def _reader(self, path: Any, source: Any) -> tuple[Read, Any]:
+        read = reader(path, source, what="the request" if source is self._request else self._what)
+        if source is self._request:
+            steps = parse(path)
+            self.reads |= {str(steps[0])} if steps else set(fields(self._request))
+        return read
+
     def _of_request(self, path: Any, place: Place) -> tuple[Make, Any]:
         try:
-            read, found = reader(path, self._request, what="the request")
+            read, found = self._reader(path, self._request)
         except PathError as error:
             self._add(place, error.message, error.hint)
             return _nothing, UNKNOWN
@@ -181,7 +191,7 @@ class Compiler:
         rows: Read = lambda _value: MISSING  # noqa: E731 - stands in after a fault
         row: Any = UNKNOWN
         try:
-            rows, found = reader(path, source, what=self._what)
+            rows, found = self._reader(path, source)
         except PathError as error:
             self._add((*place, "$each"), error.message, error.hint)
         else:

@@ -278,3 +278,14 @@ def test_everything_that_is_wrong_with_a_mapping_is_found(
     if faults and "contract" not in faults[0][0] and "GET" not in config.values():
         with pytest.raises(ValueError, match="."):
             Http(url="http://x", **config)
+
+
+def test_what_a_mapping_does_not_read_is_known() -> None:
+    """A field that no path reads is ignored, unless the contract's promise honours it; ``.`` reads all of them."""
+    assert Http.ignores(**GOOD) == set()
+    short = GOOD | {"response": {"documents": {"$each": "r", "text": "t"}}}
+    assert Http.ignores(**short) == {"documents"}
+    assert "seed" in Http.ignores(**CHAT)
+    assert "messages" not in Http.ignores(**CHAT)
+    assert "seed" not in Http.ignores(**CHAT | {"stream": Events("t", request={"s": "seed"})})
+    assert Http.ignores(**CHAT | {"request": {"all": "."}}) == set()
