@@ -33,7 +33,7 @@ EVENT = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"
 
 
 class StallingBackend:
-    """Answers every hop but one: there it hangs (in a stream: after the first event) and notes when the caller goes."""
+    """Answers every hop (and whoever asks whether it is well) but one: there it hangs (in a stream: after the first event) and notes when the caller goes."""
 
     def __init__(self) -> None:
         self.stalls_at = ""
@@ -63,7 +63,7 @@ class StallingBackend:
                 if path == self.stalls_at:
                     await self._stall(reader, writer, is_stream=b'"stream":true' in body)
                     return
-                reply = json.dumps(REPLIES[path]).encode()
+                reply = json.dumps(REPLIES.get(path, {})).encode()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
                     % (len(reply), reply)

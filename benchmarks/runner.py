@@ -127,7 +127,7 @@ def running(
             start_new_session=True,
         )
     try:
-        is_up = _listens(port, process)
+        is_up = _listens(port, process, "/health/ready" if Path(command[0]).name == "weft" else None)
         if not is_up:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             print(
@@ -139,11 +139,17 @@ def running(
         end(process)
 
 
-def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+def _listens(port: int, process: subprocess.Popen[bytes], ready: str | None) -> bool:
+    """Whether a program takes connections in time and, if it has a path for that, says that it is ready."""
     until = time.monotonic() + READY_S
     while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
-            return True
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5) as sock:
+            if ready is None:
+                return True
+            sock.settimeout(READY_S)
+            sock.sendall(f"GET {ready} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode())
+            if sock.recv(64).split(b" ", 2)[1:2] == [b"200"]:
+                return True
         time.sleep(0.05)
     return False
 
