@@ -55,6 +55,7 @@ class House:
         self.endpoints: dict[str, list[str]] = {}
         self._components = registry()
         self._stack = AsyncExitStack()
+        self._servers: list[Server] = []
         self.services: Services
 
     async def __aenter__(self) -> Self:
@@ -86,6 +87,17 @@ class House:
     def main(self) -> Plan:
         """The last megaservice of the spec."""
         return list(self.plans.values())[-1]
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at its servers, and calls that its transports wait for."""
+        waiting = sum(
+            replica.in_flight
+            for transport in [*self.services.transports.values(), *self._asked.values()]
+            if isinstance(transport, HttpTransport)
+            for replica in transport._replicas._replicas
+        )
+        return waiting + sum(server.in_flight for server in self._servers)
 
     def request(self, fields: dict[str, Any]) -> Any:
         """A request to it."""
@@ -141,6 +153,7 @@ class House:
         )
         await app.start()
         server = Server(app, on_error=app.on_error)
+        self._servers.append(server)
         port = await server.listen("127.0.0.1", 0)
         self._stack.push_async_callback(app.stop)
         self._stack.push_async_callback(server.aclose)

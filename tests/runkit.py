@@ -229,6 +229,7 @@ class Scripted:
         hangs: Whether it never answers.
         gate: Each call waits until so many have been under way at once.
         tokens: Tokens that a call costs.
+        turns: Turns of the event loop that a call takes.
     """
 
     def __init__(
@@ -241,9 +242,10 @@ class Scripted:
         hangs: bool = False,
         gate: int = 0,
         tokens: int = 0,
+        turns: int = 0,
     ) -> None:
         self._gives, self._fails, self._times, self._after = gives or {}, fails, times, after
-        self._hangs, self._gate, self._tokens = hangs, gate, tokens
+        self._hangs, self._gate, self._tokens, self._turns = hangs, gate, tokens, turns
 
     async def start(self, host: Any) -> None:
         # Of a service of a nested megaservice the last part: expectations read better so.
@@ -268,6 +270,8 @@ class Scripted:
 
     async def misbehave(self, number: int) -> None:
         """Do what the config says before an answer."""
+        for _ in range(self._turns):
+            await asyncio.sleep(0)
         if self._gate:
             await self.recorder.until(lambda: self.recorder.peak[self.name] >= self._gate)
         if self._hangs:
@@ -567,6 +571,11 @@ class FakeClock:
         self._now_ns += int(delay_s * 1e9)
         await asyncio.sleep(0)
 
+    @property
+    def pending(self) -> int:
+        """Timers that were not taken back."""
+        return sum(timer.is_set for _, timer in self._timers)
+
     def advance(self, seconds: float) -> None:
         """Move on, and call what is due."""
         self._now_ns += int(seconds * 1e9)
@@ -581,6 +590,11 @@ class FakeTimer:
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._call: Callable[[], object] | None = call
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it will be made."""
+        return self._call is not None
 
     def cancel(self) -> None:
         self._call = None

@@ -196,10 +196,16 @@ class Run:
         return collect([chunk async for chunk in value])
 
     async def aclose(self) -> None:
-        """Close what is still open, consumers before their producers."""
+        """Close what is still open, consumers before their producers; each, even when this is cancelled meanwhile."""
         streams, self.streams = self.streams, []
+        failure: BaseException | None = None
         for stream in reversed(streams):
-            await stream.aclose()
+            try:
+                await stream.aclose()
+            except BaseException as error:  # noqa: BLE001 - the others are closed all the same; raised below
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
 
 def fork(context: Context, deadline: float | None = None) -> Context:

@@ -184,12 +184,12 @@ class RunStream:
         failure = self._failure or failure
         if isinstance(failure, asyncio.CancelledError) and run.limit is not None and run.limit.fired:
             failure = run.out_of_time()
+        beside = [self._walker] if self._walker is not None else []
         try:
-            await run.aclose()
-            if self._walker is not None:
-                await stop_tasks([self._walker])
-            if failure is not None:
-                await stop_tasks(self._observers)
+            try:
+                await run.aclose()
+            finally:
+                await stop_tasks([*beside, *self._observers] if failure is not None else beside)
         finally:
             if self._restore is not None:
                 self._restore()
