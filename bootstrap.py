@@ -21,6 +21,8 @@ INSTALLED_BYTES = {"run": 900_000_000, "dev": 1_300_000_000}
 SYSTEM_PACKAGES = {
     "chromium": "chromium",
     "node": "nodejs",
+    "npm": "npm",
+    "curl": "curl",
     "nginx": "nginx-light",
     "cc": "gcc",
     "openssl": "openssl",

@@ -40,6 +40,7 @@ class Gateway:
         env: dict[str, str] | None = None,
         ready: str = "is ready",
     ) -> None:
+        self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-c", "from weft.cli.main import main; main()", "up", spec]

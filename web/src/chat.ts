@@ -20,6 +20,7 @@ const stop = element<HTMLButtonElement>("stop");
 const model = element<HTMLSelectElement>("model");
 const progress = element<HTMLParagraphElement>("progress");
 const list = element<HTMLUListElement>("list");
+const welcome = element<HTMLParagraphElement>("welcome");
 
 let history: Turn[] = [];
 let running: AbortController | null = null;
@@ -54,6 +55,7 @@ async function* eventsOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGe
 }
 
 function show(role: string, text = ""): { item: HTMLElement; text: HTMLElement } {
+  welcome.hidden = true;
   const item = make("li", role);
   const body = make("div", "text", text);
   item.append(body);
@@ -72,10 +74,12 @@ function showSources(item: HTMLElement, annotations: Annotation[]): void {
 }
 
 async function ask(text: string): Promise<void> {
-  history.push({ role: "user", content: text });
+  const turns = history; // "New chat" begins another list while this answer may still be coming
+  turns.push({ role: "user", content: text });
   show("user", text);
   const shown = show("assistant");
-  running = new AbortController();
+  shown.item.setAttribute("aria-busy", "true");
+  const asked = (running = new AbortController());
   send.hidden = true;
   stop.hidden = false;
   const annotations: Annotation[] = [];
@@ -85,8 +89,8 @@ async function ask(text: string): Promise<void> {
     const response = await fetch("/v1/chat/completions", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: model.value, messages: history, stream: true }),
-      signal: running.signal,
+      body: JSON.stringify({ model: model.value, messages: turns, stream: true }),
+      signal: asked.signal,
     });
     if (!response.ok || !response.body) throw new Error(await reason(response));
     for await (const data of eventsOf(response.body)) {
@@ -106,14 +110,23 @@ async function ask(text: string): Promise<void> {
     }
     if (!ended) throw new Error("the answer was cut short");
   } catch (error) {
-    if (!running.signal.aborted) show("error", (error as Error).message);
+    if (turns === history) {
+      const said = asked.signal.aborted ? "Stopped." : (error as Error).message;
+      shown.item.append(make("p", asked.signal.aborted ? "note" : "error", said));
+    }
   } finally {
+    shown.item.removeAttribute("aria-busy");
     if (annotations.length) showSources(shown.item, annotations);
-    history.push({ role: "assistant", content: answer });
-    running = null;
-    send.hidden = false;
-    stop.hidden = true;
-    question.focus();
+    // A question without an answer is not sent again with the next one.
+    if (answer) turns.push({ role: "assistant", content: answer });
+    else turns.pop();
+    if (running === asked) {
+      running = null;
+      send.hidden = false;
+      stop.hidden = true;
+      question.focus();
+    }
+    messages.scrollTop = messages.scrollHeight;
   }
 }
 
@@ -125,16 +138,21 @@ async function refresh(): Promise<void> {
   const response = await post("/v1/dataprep/get", {});
   if (!response.ok) {
     element("documents").hidden = response.status === 404;
+    if (response.status === 404) question.placeholder = "Ask a question";
     return;
   }
   const files = (await response.json()) as FileEntry[];
   list.replaceChildren();
+  welcome.textContent = files.length
+    ? "Ask something that is in your documents. The answer quotes its source."
+    : "Hand over a document, then ask about it. The answer quotes its source. Nothing leaves this machine unless you have placed a service elsewhere.";
   for (const file of files) {
     const item = make("li", "");
     item.append(make("span", "", file.name));
     const remove = make("button", "", "×");
     remove.setAttribute("aria-label", `Delete ${file.name}`);
     remove.addEventListener("click", async () => {
+      if (!confirm(`Delete ${file.name}?`)) return;
       const deleted = await post("/v1/dataprep/delete", { file_path: file.name });
       progress.textContent = deleted.ok ? "" : await reason(deleted);
       await refresh();
@@ -189,9 +207,10 @@ question.addEventListener("keydown", (event) => {
 });
 stop.addEventListener("click", () => running?.abort());
 element("clear").addEventListener("click", () => {
-  running?.abort();
   history = [];
+  running?.abort();
   messages.replaceChildren();
+  welcome.hidden = false;
   question.focus();
 });
 const files = element<HTMLInputElement>("files");
