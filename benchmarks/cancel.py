@@ -16,6 +16,7 @@ from runner import TESTED_CPU, Options, free_port, running
 HOPS = ("/embed", "/v1/retrieval", "/rerank", "/v1/chat/completions")
 SEEN_BAR = "client gone: a backend sees it, worst"
 SLOT_BAR = "client gone: a local model's slot is free, worst"
+PROMPT_BAR = "client gone while a local model reads its prompt: the slot is free, worst"
 TIMES = 20
 WATCHDOG_S = 10.0
 
@@ -88,12 +89,16 @@ class StallingBackend:
             self.left.set_result(time.perf_counter())
 
 
-def request(model: str, *, stream: bool, max_tokens: int = 128) -> bytes:
+LONG_PROMPT = "The quick brown fox jumps over the lazy dog and runs away into the deep dark forest. " * 80
+"""About 1,500 tokens: some five seconds of reading on two cores."""
+
+
+def request(model: str, *, stream: bool, max_tokens: int = 128, prompt: str = "Tell a long story.") -> bytes:
     """A chat request as bytes."""
     body = json.dumps(
         {
             "model": model,
-            "messages": [{"role": "user", "content": "Tell a long story."}],
+            "messages": [{"role": "user", "content": prompt}],
             "stream": stream,
             "max_tokens": max_tokens,
         }
@@ -143,15 +148,25 @@ async def first_token_ms(port: int) -> float:
     return 1000 * (time.perf_counter() - begin)
 
 
-async def slot(port: int) -> float:
-    """Milliseconds longer that a request takes when it follows one that was hung up on, with one slot: the median."""
+async def slot(port: int) -> tuple[list[float], list[float]]:
+    """Milliseconds longer that a request takes when it follows one that was hung up on, with one slot.
+
+    Returns:
+        For those hung up on in the middle of their answer, and in the middle of their prompt.
+    """
     await first_token_ms(port)
     idle = statistics.median([await first_token_ms(port) for _ in range(5)])
-    extra = []
-    for _ in range(TIMES // 2):
+    answering, reading = [], []
+    for index in range(TIMES):
         await hang_up(port, request("local", stream=True, max_tokens=400), _tokens)
-        extra.append(await first_token_ms(port) - idle)
-    return max(0.0, *extra)
+        answering.append(max(0.0, await first_token_ms(port) - idle))
+        # Another prompt each time, or it would be in the prompt cache; left at another point of a step each time.
+        prompt, after_s = f"{index} {LONG_PROMPT}", 0.4 + 0.017 * index
+        await hang_up(
+            port, request("local", stream=True, prompt=prompt), lambda _, s=after_s: asyncio.sleep(s)
+        )
+        reading.append(max(0.0, await first_token_ms(port) - idle))
+    return answering, reading
 
 
 async def _tokens(reader: asyncio.StreamReader) -> None:
@@ -167,7 +182,7 @@ def measure(options: Options) -> Section:
         f"From the client's close until the backend at that hop sees its connection end; {TIMES} times each. Local model: how "
         "much later than on an idle server the next answer comes, with one slot.",
         ["", "median ms", "worst ms"],
-        bars=[Bar(SEEN_BAR, 100, "ms"), Bar(SLOT_BAR, 300, "ms")],
+        bars=[Bar(SEEN_BAR, 100, "ms"), Bar(SLOT_BAR, 300, "ms"), Bar(PROMPT_BAR, 300, "ms")],
     )
     asyncio.run(_measure(section))
     return section
@@ -192,6 +207,10 @@ async def _measure(section: Section) -> None:
     port = free_port()
     with running("cancel-local", weft_app.command("local.yaml", port), port=port, cpu="0,1") as process:
         if process is not None:
-            extra = await slot(port)
-            section.rows.append(["a local model's slot", "", extra])
-            section.measured(SLOT_BAR, extra)
+            answering, reading = await slot(port)
+            for name, bar, extra in (
+                ("a local model's slot, in mid-answer", SLOT_BAR, answering),
+                ("a local model's slot, in mid-prompt", PROMPT_BAR, reading),
+            ):
+                section.rows.append([name, statistics.median(extra), max(extra)])
+                section.measured(bar, max(extra))

@@ -19,8 +19,9 @@ from typing import Any, Final, Protocol
 
 from weft.errors import MissingExtraError, ModelError, UnavailableError
 
-_EXIT_WAIT_S: Final = 2.0
-"""How long an interpreter that ends without :meth:`Engine.close` waits for calls under way: many steps."""
+_EXIT_WAIT_S: Final = 30.0
+"""How long an interpreter that ends without :meth:`Engine.close` waits for calls under way to obey: two steps of a large
+model on a small processor. After that it goes on, and may crash."""
 
 _READ_BYTES: Final = 1 << 24
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import Any
 
@@ -230,24 +229,3 @@ async def test_messages_that_it_cannot_read_are_refused(llm: LlamaCpp, messages:
     """With 400."""
     with pytest.raises(InvalidRequestError):
         await llm.invoke(ChatRequest(messages))
-
-
-async def test_two_requests_are_decoded_together(llm: LlamaCpp) -> None:
-    """Their tokens alternate: neither waits until the other has been answered."""
-    order: list[str] = []
-    both_speak = asyncio.Event()
-
-    async def tell(name: str) -> None:
-        async with aclosing(llm.stream(ask(f"Tell me a story about {name}.", max_tokens=200))) as chunks:
-            async for _ in chunks:
-                order.append(name)
-                if len(set(order)) == 2:
-                    both_speak.set()
-                if both_speak.is_set() and order.count(name) > 20:
-                    return
-
-    async with asyncio.timeout(10):
-        await asyncio.gather(tell("Ann"), tell("Bob"))
-    begin = max(order.index("Ann"), order.index("Bob"))
-    turns = sum(one != other for one, other in zip(order[begin:], order[begin + 1 :], strict=False))
-    assert turns > 8

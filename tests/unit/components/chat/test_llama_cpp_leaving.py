@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelkit import ModelHost
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.slow
 
 LONG_PROMPT = "The quick brown fox jumps over the lazy dog. " * 300
 """About 3,000 tokens: ten seconds of reading on two cores."""
+
+
+NO_END = {"2": -100}
+"""Forbids the token that ends an answer."""
 
 
 def ask(text: str = "Tell me a long story.", **fields: Any) -> ChatRequest:
@@ -59,6 +64,29 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
     async with asyncio.timeout(10):
         await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_two_requests_are_decoded_together(host: ModelHost, watched: type[Watched]) -> None:
+    """One that comes later speaks before the first has ended, and the first goes on speaking."""
+    model = LlamaCpp(slots=2)
+    await model.start(host)
+    async with (
+        asyncio.timeout(60),
+        aclosing(model.stream(ask("Count!", logit_bias=NO_END, max_tokens=150))) as first,
+    ):
+        await anext(first)
+        second = asyncio.create_task(model.invoke(ask("Sing!", logit_bias=NO_END, max_tokens=60)))
+        async for _ in first:
+            pass
+        await second
+    ids = [msgspec.json.decode(event)["id"] for event in watched.heard if b'"content":"' in event]
+    begin = next(index for index, name in enumerate(ids) if name != ids[0])
+    later = ids[begin:]
+    assert len(ids) > 80
+    assert ids[0] in later  # the first spoke on
+    assert later[: later.index(ids[0])].count(ids[begin]) < 50  # and did not wait for the other's end
+    await model.aclose()
+    host.close()
 
 
 async def test_cancelling_an_answer_frees_the_slot(single: LlamaCpp) -> None:
