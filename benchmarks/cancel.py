@@ -28,7 +28,7 @@ REPLIES = {
         "top_n": 1,
         "retrieved_docs": [{"id": "d", "text": "words"}] * 4,
     },
-    "/rerank": [{"index": 2, "score": 0.9}, {"index": 0, "score": 0.5}],
+    "/rerank": [{"index": index, "score": 0.9 - index / 10} for index in range(4)],
 }
 EVENT = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
 
