@@ -14,7 +14,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _system_programs(request: pytest.FixtureRequest) -> None:
-    """Skip a test marked ``system("program")`` where that program is not installed."""
+    """Skip a test marked ``system("program")`` where that program is not installed, and ``network`` without ``--all``."""
+    if request.node.get_closest_marker("network") and not request.config.getoption("--all"):
+        pytest.skip("downloads packages: ./test --all runs it")
     for mark in request.node.iter_markers("system"):
         missing = [program for program in mark.args if shutil.which(program) is None]
         if missing:
