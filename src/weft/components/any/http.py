@@ -2,27 +2,33 @@
 
 The contract that is named decides what a request has and what a response needs; ``request`` and ``response`` say where
 it goes in the service's own JSON and where it comes from (see :mod:`weft.components.any.templates`). What the contract's
-families promise beside their types is seen to here: :data:`_PROMISES`.
+families promise beside their types is seen to here: :mod:`weft.components.any.promises`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Struct
 
-from weft.components.any.paths import MISSING
+from weft.components.any.promises import (
+    ASKABLE,
+    PROMISES,
+    SEEN_TO,
+    as_chat,
+    as_chunk,
+    new_id,
+    summed,
+)
 from weft.components.any.templates import Compiler, Fault, Make, ReplyMismatchError
 from weft.contracts import Contract
-from weft.contracts.chat import ChatChunk, ChatResponse, ChunkChoice, Delta
-from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
-from weft.contracts.reranker import RerankRequest, RerankResponse
+from weft.contracts.chat import ChatChunk, ChunkChoice, Delta
 from weft.errors import BackendReplyError, BackendStatusError, InvalidRequestError, RequestError, ServiceError
 from weft.host import Host, HttpClient
-from weft.types import Usage, floats
+from weft.types import Usage
 
 _REFUSED: Final = (400, 413, 422)
 _QUOTED_BYTES: Final = 500
@@ -39,12 +45,14 @@ class Events(Struct, forbid_unknown_fields=True):
 
     Attributes:
         text: Path to the text in an event's JSON.
+        finish_reason: Path to why the answer ended, in the event that says so; ``stop`` where none does.
         usage: Template of the token counts, in the event that has them.
         request: Merged into the request's template: what asks for a stream.
         url: Where it is asked for, if not at the same place.
     """
 
     text: str
+    finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     request: dict[str, Any] = {}
     url: str = ""
@@ -61,12 +69,19 @@ class ChatReply(Struct):
     usage: Usage | None = None
 
 
+class ChatEvent(Struct):
+    """What one event of a stream may have."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
 class _Mapping(NamedTuple):
     request: Make
     response: Make
     streamed_request: Make
-    text: Make
-    usage: Make
+    event: Make
     faults: list[Fault]
     reads: set[str]
 
@@ -186,6 +201,8 @@ class Http:
             BackendStatusError: It answered any other status; the start of the body is quoted.
             BackendReplyError: Its reply is not JSON, or not as the mapping says.
         """
+        if (check := ASKABLE.get(self._contract.name)) is not None:
+            check(request)
         client, body = _started(self._client), self._mapping.request(request, request)
         try:
             if self._method == "POST":
@@ -208,11 +225,12 @@ class Http:
         Raises: as :meth:`invoke`.
         """
         if self._events is None:
-            yield _whole(await self.invoke(request))
+            yield as_chunk(await self.invoke(request))
             return
         body = _encode(self._mapping.streamed_request(request, request))
         reply = await _started(self._stream_client).stream("POST", self._stream_path, body, headers=_JSON)
         usage: Usage | None = None
+        name, finish = new_id(), "stop"
         async with reply:
             try:
                 await reply.raise_for_status()
@@ -228,20 +246,17 @@ class Http:
                     break
                 if not data:
                     continue
-                text, counted = self._event(data, request)
-                usage = counted or usage
-                if text:
-                    yield ChatChunk("", "", [ChunkChoice(0, Delta(content=text))])
-        yield ChatChunk("", "", [ChunkChoice(0, Delta(), "stop")], usage=usage)
+                event = self._event(data, request)
+                usage, finish = event.usage or usage, event.finish_reason or finish
+                if event.text:
+                    yield ChatChunk(name, "", [ChunkChoice(0, Delta(content=event.text))])
+        yield ChatChunk(name, "", [ChunkChoice(0, Delta(), finish)], usage=usage)
 
-    def _event(self, data: bytes, request: Any) -> tuple[str, Usage | None]:
-        """The text and the counts in one event."""
+    def _event(self, data: bytes, request: Any) -> ChatEvent:
+        """What is in one event."""
         try:
             value = _decode(data)
-            text = self._mapping.text(value, request)
-            counted = self._mapping.usage(value, request)
-            usage = msgspec.convert(counted, Usage) if counted else None
-            found = "" if text is MISSING else msgspec.convert(text, str)
+            event = msgspec.convert(self._mapping.event(value, request), ChatEvent)
         except (ReplyMismatchError, msgspec.MsgspecError) as error:
             quoted = data[:_QUOTED_BYTES].decode(errors="replace")
             raise BackendReplyError(
@@ -250,7 +265,9 @@ class Http:
         if isinstance(value, dict) and value.get("error"):
             words = _encode(value["error"])[:_QUOTED_BYTES].decode(errors="replace")
             raise ServiceError(f"the service failed in mid-answer: {words}", endpoint=self._stream_url)
-        return found, _summed(usage) if usage is not None else None
+        if event.usage is not None:
+            summed(event.usage)
+        return event
 
     async def _other(self, client: HttpClient, body: Mapping[str, Any]) -> Any:
         if self._method == "GET":
@@ -267,10 +284,10 @@ class Http:
     def _response(self, reply: Any, request: Any) -> Any:
         found = self._mapping.response(reply, request)
         if self._contract.name == "chat" and "choices" not in found:
-            found = _chat(found)
+            found = as_chat(found)
         # Through JSON: that checks every type, and keeps vectors encoded as they travel.
         response = self._read(_encode(found))
-        keep = _PROMISES.get(self._contract.name)
+        keep = PROMISES.get(self._contract.name)
         return keep(response, request) if keep is not None else response
 
 
@@ -284,95 +301,18 @@ def _compile(
     is_short = contract.name == "chat" and "choices" not in response
     target = ChatReply if is_short else operation.response
     make_response = incoming.template(response, ("response",), target=target)
-    streamed = text = usage = make_request
+    streamed = event = make_request
     if stream is not None:
         streamed = outgoing.template({**request, **stream.request}, ("stream", "request"))
-        text = incoming.template(stream.text, ("stream", "text"))
-        usage = incoming.template(stream.usage or {}, ("stream", "usage"), target=Usage)
+        wanted = {"text": stream.text, "finish_reason": stream.finish_reason, "usage": stream.usage}
+        told = {name: template for name, template in wanted.items() if template is not None}
+        event = incoming.template(told, ("stream",), target=ChatEvent)
         if operation.chunk is not ChatChunk:
             message = f"'stream' maps a chat's stream, and this is of the contract '{contract.name}'"
             incoming.faults.append(Fault(("stream",), message, "leave it out"))
     seen = dict.fromkeys([*outgoing.faults, *incoming.faults])
-    reads = outgoing.reads | incoming.reads | _SEEN_TO.get(contract.name, set())
-    return _Mapping(make_request, make_response, streamed, text, usage, list(seen), reads)
-
-
-def _chat(found: Mapping[str, Any]) -> dict[str, Any]:
-    if "text" not in found:
-        raise ReplyMismatchError("there is no text where the mapping says")
-    rest = dict(found)
-    message = {"role": "assistant", "content": rest.pop("text")}
-    choice = {"index": 0, "message": message, "finish_reason": rest.pop("finish_reason", "stop")}
-    return {"id": "", "model": "", **rest, "choices": [choice]}
-
-
-def _whole(response: Any) -> ChatChunk:
-    """A whole answer as the only chunk of a stream."""
-    choices = [
-        ChunkChoice(
-            choice.index,
-            Delta(
-                role="assistant",
-                content=choice.message.text() or None,
-                reasoning_content=choice.message.reasoning_content,
-                tool_calls=choice.message.tool_calls,
-            ),
-            choice.finish_reason,
-        )
-        for choice in response.choices
-    ]
-    return ChatChunk(response.id, response.model, choices, response.created, response.usage)
-
-
-def _usage(counted: Any) -> Usage:
-    return _summed(msgspec.convert(counted, Usage))
-
-
-def _summed(usage: Usage) -> Usage:
-    """Counts whose total the service did not say."""
-    if not usage.total_tokens:
-        usage.total_tokens = usage.prompt_tokens + usage.completion_tokens
-    return usage
-
-
-def _best_first(response: RerankResponse, request: RerankRequest) -> RerankResponse:
-    """The contract's order and number, whatever those of the service."""
-    if all(document.score is not None for document in response.documents):
-        response.documents.sort(key=lambda document: document.score or 0.0, reverse=True)
-    if request.top_n is not None:
-        del response.documents[request.top_n :]
-    return response
-
-
-def _one_each(response: EmbeddingResponse, request: EmbeddingRequest) -> EmbeddingResponse:
-    """A vector for each text, all alike."""
-    if len(response.embeddings) != len(request.texts):
-        raise ReplyMismatchError(
-            f"there are {len(response.embeddings)} vectors for {len(request.texts)} texts"
-        )
-    lengths = {len(floats(raw)) for raw in response.embeddings}
-    if len(lengths) > 1 or 0 in lengths:
-        raise ReplyMismatchError(f"its vectors have {', '.join(map(str, sorted(lengths)))} dimensions")
-    if response.usage is not None:
-        _summed(response.usage)
-    return response
-
-
-def _counted(response: ChatResponse, _request: Any) -> ChatResponse:
-    if response.usage is not None:
-        _summed(response.usage)
-    return response
-
-
-_PROMISES: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "chat": _counted,
-    "embedding": _one_each,
-    "reranker": _best_first,
-}
-"""What the response of a contract must be beside its type."""
-
-_SEEN_TO: Final = {"reranker": {"top_n"}}
-"""Fields of requests that these promises honour, whether the service does or not."""
+    reads = outgoing.reads | incoming.reads | SEEN_TO.get(contract.name, set())
+    return _Mapping(make_request, make_response, streamed, event, list(seen), reads)
 
 
 def _refusal(error: BackendStatusError) -> RequestError:

@@ -106,7 +106,8 @@ class TeiReranker:
             raise InvalidRequestError(
                 f"the reranking server refused the documents: {error.message} (at {error.endpoint})"
             ) from error
-        if sorted(rank.index for rank in ranking) != list(range(len(documents))):
+        ranking.sort(key=lambda rank: rank.index)  # TEI turns those of equal score round
+        if [rank.index for rank in ranking] != list(range(len(documents))):
             raise BackendReplyError(
                 "the ranking does not have each document that was sent once", endpoint=self._url + _PATH
             )

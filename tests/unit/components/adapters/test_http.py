@@ -98,7 +98,9 @@ async def test_a_foreign_chat(server: RawServer, http: Make) -> None:
         "heat": 0,
         "mode": "short",
     }
-    assert collect([chunk async for chunk in component.stream(ASK)]) == whole
+    streamed = collect([chunk async for chunk in component.stream(ASK)])
+    assert (streamed.choices, streamed.usage) == (whole.choices, whole.usage)
+    assert whole.id.startswith("chatcmpl-")
 
 
 async def test_a_foreign_chat_that_streams(server: RawServer, http: Make) -> None:
