@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from weft.contracts import Contract
 from weft.gateway import build
@@ -17,7 +18,7 @@ from weft.serve.access import Access
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
 from weft.spec.load import load
-from weft.testing.conform import Report, conform
+from weft.testing.conform import Report, conform, own_contract
 
 SCRIPTED = '''\
 from weft.testing import ScriptedChat, ScriptedEmbedder
@@ -53,6 +54,9 @@ services:
   reranker:  {component: hybrid-reranker,  uses: {embedder: embedder}}
   reader:    {component: evidence-reader,  uses: {embedder: embedder}}
   documents: {component: document-ingest,  uses: {store: store, embedder: embedder}}
+  question:  {component: condense-question, uses: {chat: chat}}
+  prompt:    {component: rag-prompt}
+  reply:     {component: quote-and-answer,  uses: {chat: chat}}
 """
 
 ADAPTERS = """\
@@ -61,6 +65,15 @@ kind: Services
 services:
   chat-adapter:     {{component: openai-chat,     config: {{url: "{url}/v1", model: scripted}}}}
   reranker-adapter: {{component: tei-reranker,    config: {{url: "{url}"}}}}
+  openai-adapter:   {{component: openai-embedder, config: {{url: "{url}/v1", model: scripted}}}}
+  tei-adapter:      {{component: tei-embedder,    config: {{url: "{url}"}}}}
+  mapped-adapter:
+    component: http
+    config:
+      contract: embedding
+      url: "{url}/embed"
+      request: {{inputs: texts}}
+      response: {{embeddings: "."}}
 """
 
 
@@ -93,12 +106,20 @@ async def service(
         await app.stop()
 
 
-async def checked(url: str, contract: Contract, token: str | None = None) -> Report:
-    """The report on a service."""
+async def checked(
+    url: str,
+    contract: Contract | None = None,
+    token: str | None = None,
+    sample: dict[str, Any] | None = None,
+) -> Report:
+    """The report on a service; without a contract, on one of its own that it states."""
     client = Client()
     headers = [("authorization", f"Bearer {token}")] if token else []
     try:
-        return await conform(client, url, contract, headers=headers)
+        if contract is None:
+            stated = await client.endpoint(url, headers=headers).get_json("/v1/contract")
+            contract = own_contract(stated["contract"], stated["required"])
+        return await conform(client, url, contract, sample=sample, headers=headers)
     finally:
         await client.aclose()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, Protocol, Union, get_args, get_origin
 
@@ -80,23 +81,32 @@ def _decoder(request: type[Any]) -> Callable[[bytes], Any]:
     A field that takes a stream takes the whole response on the wire: ``Stream[ChatChunk] | ChatResponse`` is read as
     ``ChatResponse``.
     """
+    wire: type[Any] = wire_type(request)  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
+    decode = msgspec.json.Decoder(wire).decode
+    if wire is request:
+        return decode
+    names = request.__struct_fields__
+
+    def decode_whole(body: bytes) -> Any:
+        decoded = decode(body)
+        return request(**{name: getattr(decoded, name) for name in names})
+
+    return decode_whole
+
+
+@cache
+def wire_type(request: type[Any]) -> type[Any]:
+    """A request as it is on the wire, where a field that takes a stream takes the whole response."""
     fields = msgspec.structs.fields(request)
     whole = {field.name: _without_stream(field.type) for field in fields}
     if all(whole[field.name] is field.type for field in fields):
-        return msgspec.json.Decoder(request).decode
+        return request
     defaults: list[Any] = [
         msgspec.field(default=f.default, default_factory=f.default_factory, name=f.encode_name)  # type: ignore[call-overload]  # either may be NODEFAULT
         for f in fields
     ]
     entries = [(f.name, whole[f.name], default) for f, default in zip(fields, defaults, strict=True)]
-    wire = msgspec.defstruct(request.__name__, entries, kw_only=True)
-    decode = msgspec.json.Decoder(wire).decode
-
-    def decode_whole(body: bytes) -> Any:
-        decoded = decode(body)
-        return request(**{field.name: getattr(decoded, field.name) for field in fields})
-
-    return decode_whole
+    return msgspec.defstruct(request.__name__, entries, kw_only=True, namespace={"__doc__": request.__doc__})
 
 
 def _without_stream(annotation: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from weft.context import Context
+from weft.contracts.base import wire_type
 from weft.http.message import Request, Response
 from weft.serve.application import Application
 from weft.serve.docs import docs_page
@@ -132,7 +133,7 @@ def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, A
         found["parameters"] = [*parameters, *doc.parameters]
     body: dict[str, Any] = {}
     if doc.request is not None:
-        body["application/json"] = {"schema": schemas[_key(doc.request)]}
+        body["application/json"] = {"schema": schemas[_key(_on_wire(doc.request))]}
         if doc.examples:
             body["application/json"]["examples"] = {
                 name: {"value": msgspec.to_builtins(value)} for name, value in doc.examples.items()
@@ -175,7 +176,7 @@ def _types(docs: Any) -> list[Any]:
     """Every type that the documents name, each once, in order."""
     found: dict[Any, Any] = {}
     for doc in docs:
-        for type_ in (doc.request, doc.response, doc.chunk):
+        for type_ in (_on_wire(doc.request), doc.response, doc.chunk):
             if type_ is not None:
                 found.setdefault(_key(type_), type_)
     return list(found.values())
@@ -183,6 +184,12 @@ def _types(docs: Any) -> list[Any]:
 
 def _key(type_: Any) -> Any:
     return type_ if isinstance(type_, type) else repr(type_)
+
+
+def _on_wire(type_: Any) -> Any:
+    """A request as it is sent: streams cannot be, and have no schema."""
+    is_struct = isinstance(type_, type) and issubclass(type_, msgspec.Struct)
+    return wire_type(type_) if is_struct else type_
 
 
 def _any(type_: type[Any]) -> dict[str, Any]:

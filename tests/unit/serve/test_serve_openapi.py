@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from weft.contracts import Contract
 from weft.http.client import Endpoint
@@ -18,6 +19,7 @@ from weft.serve.docs import docs_page
 from weft.serve.health import health_routes
 from weft.serve.openapi import documentation_routes, openapi
 from weft.serve.operations import operation_routes
+from weft.types import Stream
 
 Serve = Callable[[Application], Awaitable[Endpoint]]
 
@@ -111,3 +113,20 @@ def test_the_page_shows_a_line_to_copy(app: Application) -> None:
     html, _ = docs_page(openapi(app))
     assert "/v1/reranking -H &#x27;Authorization: Bearer TOKEN&#x27;" in html
     assert "&quot;query&quot;: &quot;text&quot;" in html
+
+
+class Text(Struct):
+    text: str
+
+
+class Reads(Struct):
+    answer: Stream[Text] | Text
+    watched: Stream[Text] | None = None
+
+
+def test_a_request_that_takes_a_stream_is_described_as_it_is_sent(app: Application) -> None:
+    """Over the wire the field takes the whole response; the stream has no schema and breaks none."""
+    app.route("POST", "/v1/invoke", call, doc=RouteDoc(summary="Reads.", request=Reads))  # type: ignore[arg-type]
+    schema = openapi(app)["components"]["schemas"]["Reads"]
+    assert schema["required"] == ["answer"]
+    assert schema["properties"]["answer"] == {"$ref": "#/components/schemas/Text"}
