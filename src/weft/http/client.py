@@ -436,9 +436,6 @@ class Endpoint:
                 elif is_stream and waiter.exception() is None:
                     cast("ReplyBody", waiter.result()[1]).close()
                 raise
-            if connection.is_idle:
-                connection.idle_since = now = time.monotonic()
-                connection.deadline = now + pool.limits.idle_timeout_s
             return connection, head, payload
 
     def _unreachable(self, path: str, started: float, error: Exception) -> UnreachableError:

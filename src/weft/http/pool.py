@@ -10,16 +10,24 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from weft.errors import BackendReplyError, DeadlineError, OverloadedError, ServiceError, UnavailableError
+from weft.errors import (
+    BackendReplyError,
+    DeadlineError,
+    OverloadedError,
+    ServiceError,
+    UnavailableError,
+    UnreachableError,
+)
 from weft.http.body import ReplyBody
 from weft.http.message import ProtocolError
 from weft.http.outbox import BUSY, MAX_GATHERED_BYTES, Outbox
 from weft.http.wire import ChunkDecoder, ReplyHead, parse_reply_head
 
 if TYPE_CHECKING:
-    from weft.http.client import ClientLimits
     from weft.http.connect import Dialer
     from weft.http.deadlines import Deadlines
+
+    from weft.http.client import ClientLimits
 
 _IDLE, _HEAD, _BODY, _STREAM, _CLOSED = range(5)
 
@@ -534,6 +542,11 @@ class Pool:
         except BaseException:
             self._free()
             raise
+        if connection not in self.deadlines.members:
+            self._free()
+            raise UnreachableError("the server closed the connection at once")
+        # From here on its loss is what frees its place. One that is lost before was never handed out.
+        self._all.add(connection)
         if self._closed:
             connection.drop()
             raise UnavailableError("the client was closed")
@@ -567,11 +580,11 @@ class Pool:
 
     def made(self, connection: ClientConnection) -> None:
         """A connection stands."""
-        self._all.add(connection)
         self.deadlines.members.add(connection)
 
     def release(self, connection: ClientConnection) -> None:
         """A connection is free."""
+        connection.idle_since = now = time.monotonic()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -580,6 +593,10 @@ class Pool:
         if self._closed:
             connection.drop()
         else:
+            # Armed if it must be: what it waited for may have had more time than it has now.
+            connection.deadline = deadline = now + self.limits.idle_timeout_s
+            if deadline < self.deadlines.at:
+                self.deadlines.arm(deadline)
             self.idle.append(connection)
 
     def lost(self, connection: ClientConnection) -> None:
