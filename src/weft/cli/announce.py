@@ -54,11 +54,12 @@ class Announcement:
         """Everything is there."""
         if self._later is not None:
             self._later.cancel()
-        header = f" -H 'Authorization: Bearer {self._token}'" if self._token else ""
+        header = f" \\\n  -H 'Authorization: Bearer {self._token}'" if self._token else ""
         click.echo(
             f"\n{self._name} is ready: {self._base}{f'/?token={self._token}' if self._token else ''}\n"
         )
         click.echo(
-            f"curl -s {self._base}{self._path} -H 'Content-Type: application/json'{header} \\\n"
+            f"curl -s {self._base}{self._path} \\\n"
+            f"  -H 'Content-Type: application/json'{header} \\\n"
             f"  -d '{self._body}'\n"
         )

@@ -18,8 +18,8 @@ from weft.errors import UsageError
 def command(name: str, json_text: str, url: str | None) -> None:
     """Send JSON to NAME and print the JSON that comes back.
 
-    NAME is a megaservice or an exposed service (as `weft registry list` shows them), or a path that begins
-    with a slash. JSON '-' is read from standard input.
+    NAME is a megaservice or an exposed service (GET /v1/models lists them), or a path that begins with a
+    slash. JSON '-' is read from standard input.
 
     \b
     weft call embedder '{"input": "hello"}'

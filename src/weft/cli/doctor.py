@@ -21,6 +21,9 @@ from weft.cli.settings import Settings, from_environment, tls_context
 NEEDED_BYTES = 1_000_000_000
 """Models of ChatQnA with room to convert them, and documents."""
 
+INDENT = " " * 6
+"""Where the words of a finding begin."""
+
 CONNECT_S = 3.0
 """Long enough for a slow proxy, short enough that the whole examination takes less than a minute."""
 
@@ -60,9 +63,11 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         mark, colour = marks[finding.state]
         click.secho(mark, fg=colour, nl=False)
-        click.echo(f"  {finding.what}: {finding.detail}")
+        width = shutil.get_terminal_size().columns - len(INDENT)
+        words = click.wrap_text(f"{finding.what}: {finding.detail}", width, subsequent_indent=INDENT)
+        click.echo(f"  {words}")
         if finding.mend:
-            click.echo(f"      -> {finding.mend}")
+            click.echo(click.wrap_text(f"-> {finding.mend}", width, INDENT, f"{INDENT}   "))
 
 
 def _checks(
@@ -155,19 +160,41 @@ def _writable(folder: Path) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
+    """The models that ChatQnA needs; others that have a name are nobody's fault when they are not there."""
     from weft.cli.models import statuses
+    from weft.cli.running import wanted_models
+    from weft.cli.specs import find
+    from weft.plan import check
+    from weft.registry.components import Components
+    from weft.spec.load import load
 
+    needed = {name for name, _ in wanted_models(check(load(find("chatqna")), Components()))}
+    absent = False
     for status in statuses(settings):
         if status.state == "ready":
             yield Finding(f"model {status.name}", "ok", "in the cache")
-        else:
+        elif status.name in needed:
+            absent = True
             size = f"{status.download_bytes / 1e6:.0f} MB" if status.download_bytes else "unknown size"
             yield Finding(
                 f"model {status.name}",
                 "warn",
                 f"{status.state} ({size} to download)",
-                f"weft models pull {status.name}",
+                f"weft up fetches it; or now: weft models pull {status.name}",
             )
+    if absent:
+        yield from _sources(settings)
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    """Whether the places can be reached that models come from."""
+    from weft.models.package_index import index_settings
+
+    indexes = [index for index in index_settings(settings.pip).indexes if index.startswith("http")]
+    for index in indexes:
+        found = asyncio.run(_reach(settings, index, path="/"))
+        mend = "check the network, HTTPS_PROXY and SSL_CERT_FILE" if found.state != "ok" else ""
+        yield Finding(f"model source {index}", "ok" if found.state == "ok" else "warn", found.detail, mend)
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
@@ -195,18 +222,18 @@ def _backends(settings: Settings, urls: tuple[str, ...]) -> Iterator[Finding]:
         yield asyncio.run(_reach(settings, url))
 
 
-async def _reach(settings: Settings, url: str) -> Finding:
+async def _reach(settings: Settings, url: str, *, path: str = "/health") -> Finding:
     from weft.errors import RequestError
     from weft.http.client import Client
 
     arguments: dict[str, Any] = {"proxies": dict(settings.proxies), "no_proxy": settings.no_proxy}
     client = Client(ssl_context=tls_context(settings) if url.startswith("https:") else None, **arguments)
     try:
-        reply = await client.endpoint(url, timeout_s=CONNECT_S).request("GET", "/health")
+        reply = await client.endpoint(url, timeout_s=CONNECT_S).request("GET", path)
     except RequestError as error:
         return Finding(f"backend {url}", "bad", str(error), "start it, or mend the address")
     finally:
         await client.aclose()
     return Finding(
-        f"backend {url}", "ok", f"answers (status {reply.status} on /health, {reply.elapsed_s * 1000:.0f} ms)"
+        f"backend {url}", "ok", f"answers (status {reply.status} on {path}, {reply.elapsed_s * 1000:.0f} ms)"
     )

@@ -82,12 +82,7 @@ class Running(Struct):
             DiskSpaceError: They do not fit; nothing was downloaded.
             ModelError: One cannot be had.
         """
-        wanted = []
-        for placed in plans.placed.values():
-            kind = MODEL_KINDS.get(placed.component)
-            if kind is not None and placed.at.kind in ("local", "process"):
-                default = {"gguf": "smollm2-135m-instruct"}.get(kind, "all-minilm-l6-v2")
-                wanted.append((str(placed.config.get("model", default)), kind))
+        wanted = wanted_models(plans)
 
         async def fetch() -> None:
             async with store(from_environment(), on_progress=on_progress) as models:
@@ -196,6 +191,17 @@ def run_processes(
         )
     )
     return run_supervised(specs, host=host, port=port, options=options)
+
+
+def wanted_models(plans: Plans) -> list[tuple[str, str]]:
+    """Name and kind of each model that a service of this installation runs itself."""
+    wanted = []
+    for placed in plans.placed.values():
+        kind = MODEL_KINDS.get(placed.component)
+        if kind is not None and placed.at.kind in ("local", "process"):
+            default = {"gguf": "smollm2-135m-instruct"}.get(kind, "all-minilm-l6-v2")
+            wanted.append((str(placed.config.get("model", default)), kind))
+    return wanted
 
 
 def cpu_shares(plans: Plans, cpus: int) -> dict[str, int | None]:

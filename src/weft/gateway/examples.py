@@ -9,7 +9,7 @@ _ASKED: Final = [{"role": "user", "content": QUESTION}]
 _PASSAGES: Final = ["New employees have 30 days of leave per year.", "The cafeteria opens at noon."]
 
 _BY_ROUTE: Final[dict[str, dict[str, Any]]] = {
-    "/v1/chat/completions": {"messages": _ASKED, "max_tokens": 64},
+    "/v1/chat/completions": {"messages": _ASKED},
     "/v1/embeddings": {"input": QUESTION},
     "/embed": {"inputs": QUESTION},
     "/v1/retrieval": {"query": QUESTION, "k": 2},
@@ -30,7 +30,7 @@ _WITH_MODEL: Final = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 _BY_CONTRACT: Final[dict[str, dict[str, Any]]] = {
     "chat": {
         "streamed": {"messages": QUESTION},
-        "whole": {"messages": QUESTION, "stream": False, "max_tokens": 64},
+        "whole": {"messages": QUESTION, "stream": False},
     }
 }
 """For a megaservice's own route, in OPEA's form, by name."""

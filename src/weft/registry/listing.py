@@ -126,14 +126,20 @@ def find_source(module: str) -> Path | None:
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):  # a parent that is broken, or a module that was run as a script
+        # A namespace package's folders are computed when they are asked for, from a parent that may not be imported.
+        locations = list(spec.submodule_search_locations or ()) if spec is not None else []
+    except (
+        ImportError,
+        ValueError,
+        KeyError,
+    ):  # a parent that is broken, or a module that was run as a script
         return None
     if spec is None:
         return None
     if not rest:
         return Path(spec.origin) if spec.origin is not None and spec.origin.endswith(".py") else None
     # The import system would import the packages on the way; looking at the files does not.
-    for location in spec.submodule_search_locations or ():
+    for location in locations:
         inside = Path(location).joinpath(*rest)
         for file in (inside / "__init__.py", inside.with_suffix(".py")):
             if file.is_file():
@@ -249,7 +255,7 @@ def _is_installed(name: str) -> bool:
         return True
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, KeyError):
         return False
 
 
