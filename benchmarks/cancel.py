@@ -101,6 +101,7 @@ def request(model: str, *, stream: bool, max_tokens: int = 128, prompt: str = "T
             "messages": [{"role": "user", "content": prompt}],
             "stream": stream,
             "max_tokens": max_tokens,
+            "temperature": 0,  # the same story each time: one that ends early would be waited for in vain
         }
     ).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
