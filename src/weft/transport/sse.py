@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from weft.contracts import Operation
-from weft.errors import BackendReplyError, RequestError
+from weft.errors import BackendReplyError, RequestError, ServiceError
 from weft.host import EventReader
 from weft.http.body import ReplyBody
 from weft.http.client import StreamReply
@@ -136,20 +137,30 @@ class EventStream(WireStream):
     ) -> Callable[[bytes], bytes]:
         """See :class:`weft.transport.base.WireStream`."""
         is_plain = self._reader.is_plain
-        is_whole = (
-            False  # whether what came so far ends with an event, and there is nothing to be done at the first
-        )
+        is_whole = False  # whether what came so far ends with an event, and the first has been told
+        # What events of one stream have in common, before their text and behind it: one that begins and ends like one
+        # that was plain, and has no quote in between, is as plain.
+        before, behind, text_at, text_left = b"\0", b"", 0, 0
 
         def pass_on(block: bytes) -> bytes:
-            nonlocal is_whole
-            if is_whole and block[-2:] == b"\n\n" and is_plain(block):
-                return block
+            nonlocal is_whole, before, behind, text_at, text_left
+            if is_whole:
+                if (
+                    block.startswith(before)
+                    and block.endswith(behind)
+                    and block.find(b'"', text_at) == len(block) - text_left
+                ):
+                    return block
+                if block[-2:] == b"\n\n" and is_plain(block):
+                    before, behind = _around_text(block)
+                    text_at, text_left = len(before), len(behind)
+                    return block
             passed = self._read_and_pass(block, drops_usage=drops_usage)
             if passed and not self._has_begun:
                 self._has_begun = True
                 if on_first is not None:
                     on_first()
-            is_whole = self._events.is_between_events and self._failure is None
+            is_whole = self._has_begun and self._events.is_between_events and self._failure is None
             return passed
 
         return pass_on
@@ -199,6 +210,8 @@ class EventStream(WireStream):
     # End.
 
     def _settle(self, error: BaseException | None) -> None:
+        if isinstance(error, ServiceError) and self._reply is not None:
+            error.at(endpoint=self._reply.url, elapsed_s=time.monotonic() - self._reply.started)
         settle, self._on_settled = self._on_settled, None
         if settle is not None:
             settle(error)
@@ -212,6 +225,20 @@ class EventStream(WireStream):
         """See :class:`weft.transport.base.WireStream`."""
         self._settle(GeneratorExit())
         await self._end()
+
+
+_TEXT: Final = (b'"content":"', b'"content": "')
+"""How a piece of text begins in an event, as most servers write it."""
+
+
+def _around_text(event: bytes) -> tuple[bytes, bytes]:
+    """What is before the text of a plain event and, the closing quote included, behind it; nothing that fits if unclear."""
+    for mark in _TEXT:
+        begin = event.find(mark) + len(mark)
+        end = event.find(b'"', begin)
+        if begin > len(mark) and end >= 0 and event[end - 1 : end] != b"\\" and event.count(b"\n\n") == 1:
+            return event[:begin], event[end:]
+    return b"\0", b""
 
 
 class _Tail(Struct):

@@ -99,6 +99,17 @@ async def test_every_event_is_relayed_however_the_bytes_are_cut(chain: Chain, si
     assert chain.ended == [None]
 
 
+@pytest.mark.parametrize("text", ["", "a", "a b", '\\\\"', "\\\\", "\\u0022", '\\"}}]}', "data: [DONE]"])
+async def test_whatever_the_text_is_it_goes_out_as_it_came(chain: Chain, text: str) -> None:
+    """Events that look like the one before them, but for their text, are told from those that only seem to."""
+    event = TEXT.replace(b'the \\"usage\\" of', b"%b")
+    blocks = [FIRST, event % b"one", event % b"two", event % text.encode(), event % b"three", USAGE, DONE]
+    assert await chain.relay(*blocks) == b"".join(blocks)
+    assert chain.failure is None
+    assert chain.stream is not None
+    assert chain.stream.usage is not None
+
+
 @pytest.mark.parametrize("size", CUTS)
 async def test_usage_that_was_not_asked_for_is_left_out(chain: Chain, size: int) -> None:
     """Everything else goes out."""
