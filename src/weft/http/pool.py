@@ -24,10 +24,9 @@ from weft.http.outbox import BUSY, MAX_GATHERED_BYTES, Outbox
 from weft.http.wire import ChunkDecoder, ReplyHead, parse_reply_head
 
 if TYPE_CHECKING:
+    from weft.http.client import ClientLimits
     from weft.http.connect import Dialer
     from weft.http.deadlines import Deadlines
-
-    from weft.http.client import ClientLimits
 
 _IDLE, _HEAD, _BODY, _STREAM, _CLOSED = range(5)
 
