@@ -17,7 +17,7 @@ SPOOL_BYTES = 1024 * 1024
 """A file up to this long stays in memory; a longer one goes to a temporary file. 1 MiB: a typical document."""
 
 _BOUNDARY = re.compile(
-    r'multipart/form-data\s*;.*?\bboundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE
+    r'multipart/form-data\s*;.*?\bboundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70})(?=[\s;,]|$))', re.IGNORECASE
 ).match
 _PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))').finditer
 _ESCAPED_QUOTE = re.compile(r'\\(["\\])').sub
