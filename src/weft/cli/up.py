@@ -125,10 +125,15 @@ def _flags(path: Path, placement: Path | None, *, split: bool, workers: int) -> 
 
 
 def _port(host: str, port: int | None) -> int:
-    """The port that was asked for, else the first free one; whoever has the usual one is named."""
+    """The port that was asked for, else the first free one; whoever has the usual one is named.
+
+    Raises:
+        PortTakenError: The port that was asked for is taken; nothing has been fetched or started.
+    """
     from weft.serve import ports
 
     if port is not None:
+        ports.bind(host, port).close()
         return port
     free = ports.next_free(host, PORT)
     if free != PORT:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,28 @@ def test_what_cannot_be_read_is_listed_with_its_error(
     """One broken component does not hide the others."""
     assert error in (listed[name].error or "")
     assert not listed[name].installed
+
+
+class _Namespace:
+    """Finds one package whose folders cannot be computed: its parent is not imported."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name != "weft_listed_namespace":
+            return None
+        found = ModuleSpec(name, None, is_package=True)
+        found.submodule_search_locations = _Unknown()  # type: ignore[assignment]
+        return found
+
+
+class _Unknown:
+    def __iter__(self) -> Iterator[str]:
+        raise KeyError("weft_parent_that_is_not_imported")
+
+
+def test_a_namespace_package_without_its_parent_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its components are listed with an error; the others as ever."""
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, _Namespace()])
+    found = Components(
+        {"lost": "weft_listed_namespace.part:Lost", "known": "weft.components.reranker.hybrid:HybridReranker"}
+    )
+    assert [(entry.name, entry.installed) for entry in found.scan()] == [("known", True), ("lost", False)]
