@@ -131,6 +131,7 @@ CHAT_SERVICES = """
     kind: Services
     services:
       llm: {{component: openai-chat, config: {{url: "{url}/v1", model: m}}}}
+    expose: [llm]
     """
 CHAT_MEGASERVICE = """
     kind: Megaservice
@@ -165,8 +166,9 @@ class Way:
     """How a request comes to the server that misbehaves."""
 
     documents: tuple[str, ...]
-    names: tuple[str, str, str]
+    names: tuple[str | None, str, str]
     path: str
+    model: str = ""
 
     def spec(self, url: str) -> list[str]:
         """The documents, for a server at ``url``."""
@@ -176,6 +178,11 @@ class Way:
 WAYS = {
     "http": Way((CHAT_SERVICES, CHAT_MEGASERVICE, ELSEWHERE), ("answer", "llm", "openai-chat"), CHAT),
     "openai-chat": Way((CHAT_SERVICES, CHAT_MEGASERVICE), ("answer", "llm", "openai-chat"), CHAT),
+    # Exposed services answer by themselves: there is no node.
+    "exposed http": Way(
+        (CHAT_SERVICES, CHAT_MEGASERVICE, ELSEWHERE), (None, "llm", "openai-chat"), CHAT, "llm"
+    ),
+    "exposed openai-chat": Way((CHAT_SERVICES, CHAT_MEGASERVICE), (None, "llm", "openai-chat"), CHAT, "llm"),
     "own-reranker": Way(
         (RANK_SERVICES, RANK_MEGASERVICE, ELSEWHERE), ("best", "ranker", "tei-reranker"), "/v1/reranking"
     ),
@@ -197,16 +204,18 @@ CASES = [
 
 def expected(behaviour: str, way: str, mode: str) -> Outcome:
     found = (WHOLE if mode == "whole" else STREAMED)[behaviour]
+    way = way.removeprefix("exposed ")
     return found.get(way, found.get("", "")) if isinstance(found, Mapping) else found
 
 
 def question(way: str, mode: str) -> Any:
     if WAYS[way].path != CHAT:
         return {"query": "q", "documents": [{"text": "a"}, {"text": "b"}]}
+    model = WAYS[way].model or "qa"
     if mode == "whole":
-        return chat()
+        return chat(model=model)
     options = {"stream_options": {"include_usage": True}} if MODES[mode] else {}
-    return chat(stream=True, **options)
+    return chat(stream=True, model=model, **options)
 
 
 def check_error(error: Any, way: Way, url: str, told: Told | InStream) -> None:
@@ -217,9 +226,10 @@ def check_error(error: Any, way: Way, url: str, told: Told | InStream) -> None:
     if isinstance(told, Told) and not told.names:
         return
     node, service, component = way.names
-    assert f"(node '{node}', service '{service}', component '{component}', at {url}" in message
+    at_node = f"node '{node}', " if node else ""
+    assert f"({at_node}service '{service}', component '{component}', at {url}" in message
     assert re.search(r", after \d+\.\d{3} s\)$", message), message
-    assert (error["node"], error["service"], error["component"]) == way.names
+    assert (error.get("node"), error["service"], error["component"]) == way.names
     assert error["endpoint"].startswith(url)
     assert error["elapsed_s"] >= 0
     assert error["request_id"]

@@ -128,7 +128,7 @@ class Gateway:
     def answer(self, target: Target, operation: Operation, route: Route) -> Answer:
         """What answers ``operation`` of ``target``, in the forms of ``route``."""
         own = target.operations[operation.name]
-        return Answer(self._app, own, route, call=target.call, stream=target.stream, service=target.name)
+        return Answer(self._app, own, route, call=target.call, stream=target.stream, place=target.place)
 
     # Models.
 
@@ -174,7 +174,7 @@ class _ByModel:
         if body:
             try:
                 model = _decode_model(body).model or ""
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 model = ""  # the decoder of the request says better what is wrong
         known = self._answers.get(model)
         if known is None:
@@ -215,7 +215,10 @@ class _OpeaChat:
         if asked.stream and not openai and self._target.stream is not None:
             chunks = self._target.stream(self._target.operation.name, asked)
             reply: Response | StreamResponse = stream_reply(
-                _closing(opea.events(chunks), chunks), log=self._app.log, context=context
+                _closing(opea.events(chunks), chunks),
+                log=self._app.log,
+                context=context,
+                place=self._target.place,
             )
         else:
             reply = await self._answer.reply(asked, self._target.operation.own, context)

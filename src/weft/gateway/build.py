@@ -203,7 +203,12 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
         transport = services.transports[key]
         streams = transport.contract.streams
         operation_routes(
-            app, transport.contract, transport.call, transport.stream if streams else None, service=key
+            app,
+            transport.contract,
+            transport.call,
+            transport.stream if streams else None,
+            service=key,
+            component=placed.component,
         )
         documentation_routes(app)
 
@@ -246,6 +251,7 @@ def _megaservice(plan: Plan, services: Services) -> Target:
         {plan.operation.name: plan.operation},
         consumed=plan.consumed,
         description=plan.description,
+        component=f"megaservice/{plan.name}",
     )
 
 
@@ -270,4 +276,5 @@ def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
         stream if contract.streams else None,
         contract.operations,
         unsupported=ignored_fields(info, plain(placed.config)),
+        component=placed.component,
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from weft.contracts import Contract, Operation
 from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
+from weft.serve.problems import Place
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -31,6 +32,7 @@ class Target:
         consumed: Request fields that something behind it reads; None: all that the contract has.
         unsupported: Request fields that it cannot honour.
         description: For people.
+        component: What it is, for errors.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Target:
     consumed: frozenset[str] | None = None
     unsupported: frozenset[str] = frozenset()
     description: str = ""
+    component: str = ""
+
+    @property
+    def place(self) -> Place:
+        """What is said of it in errors that do not know where they happened."""
+        return Place(self.name, self.component)
 
     @property
     def operation(self) -> Operation:
@@ -64,7 +72,7 @@ class Target:
         """
         try:
             fields = _decode_object(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return  # the decoder of the request says it better
         if not (unread := self.unread(fields)):
             return

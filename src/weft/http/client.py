@@ -95,12 +95,17 @@ class StreamReply:
         headers: Its fields.
         body: The body.
         elapsed_s: From the call to the head.
+        url: What was asked.
+        started: ``time.monotonic()`` of the call.
     """
 
-    __slots__ = ("body", "elapsed_s", "headers", "status")
+    __slots__ = ("body", "elapsed_s", "headers", "started", "status", "url")
 
-    def __init__(self, status: int, headers: Headers, body: ReplyBody, elapsed_s: float) -> None:
+    def __init__(
+        self, status: int, headers: Headers, body: ReplyBody, *, elapsed_s: float, url: str, started: float
+    ) -> None:
         self.status, self.headers, self.body, self.elapsed_s = status, headers, body, elapsed_s
+        self.url, self.started = url, started
 
     async def read(self, max_bytes: int = _QUOTED_CHARACTERS * 4) -> bytes:
         """The start of the body, and no more of it: for quoting an error. The connection is dropped if there was more."""
@@ -381,7 +386,14 @@ class Endpoint:
             is_stream=True,
             idle_timeout_s=limit_s if idle_timeout_s is None else idle_timeout_s,
         )
-        return StreamReply(head.status, head.headers, cast("ReplyBody", payload), time.monotonic() - started)
+        return StreamReply(
+            head.status,
+            head.headers,
+            cast("ReplyBody", payload),
+            elapsed_s=time.monotonic() - started,
+            url=self.url + path,
+            started=started,
+        )
 
     async def _exchange(
         self,

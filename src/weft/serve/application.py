@@ -21,6 +21,7 @@ from weft.errors import (
     MethodNotAllowedError,
     NotFoundError,
     RequestError,
+    ServiceError,
     UnauthorizedError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -211,6 +212,8 @@ class Application:
         """What was not raised on purpose is logged here, once, with the request's id."""
         exchange = request.scope if request is not None and isinstance(request.scope, Exchange) else None
         request_id = exchange.context.request_id if exchange is not None else ""
+        if isinstance(error, ServiceError) and exchange is not None:
+            error.at(elapsed_s=perf_counter() - exchange.begun)
         if not isinstance(error, RequestError):
             path = request.path if request is not None else ""
             self.log.failure("a request failed unexpectedly", cause=error, request_id=request_id, path=path)

@@ -19,9 +19,10 @@ from weft.contracts import Contract, Form, Operation, Route
 from weft.contracts.base import decoded
 from weft.contracts.chat import ChatChunk, ChatRequest
 from weft.contracts.dataprep import IngestRequest, IngestResponse
-from weft.errors import DeadlineError, InvalidRequestError
+from weft.errors import DeadlineError, InvalidRequestError, ServiceError
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application
+from weft.serve.problems import Place
 from weft.serve.routing import JSON, RouteDoc, RouteHandler
 from weft.serve.streams import DEADLINE_GRACE_S, chat_events, events, relay_reply, stream_reply
 from weft.serve.uploads import FORM_SCHEMA, read_ingest
@@ -69,6 +70,7 @@ def operation_routes(
     stream: StreamCall | None = None,
     *,
     service: str = "",
+    component: str = "",
     tags: tuple[str, ...] = (),
     path: str | None = None,
     prefix: str = "",
@@ -81,6 +83,7 @@ def operation_routes(
         call: Answers an operation whole.
         stream: Answers one in chunks; None: none of them streams.
         service: Whose operations these are, for errors and documentation.
+        component: What it is, for errors.
         tags: The groups that OpenAPI lists them under; the contract's name if empty.
         path: Where the primary operation answers as well (``/v1/chatqna``).
         prefix: Put before every path (several services of one contract on one private address).
@@ -96,7 +99,8 @@ def operation_routes(
             if path is not None:
                 routes = (*routes, Route(path))
         for route in routes:
-            answer = Answer(app, operation, route, call=call, stream=stream, service=service or app.name)
+            place = Place(service or app.name, component)
+            answer = Answer(app, operation, route, call=call, stream=stream, place=place)
             doc = RouteDoc(
                 summary=operation_summary(contract, operation),
                 request=operation.request,
@@ -188,8 +192,8 @@ class Answer:
         "_has_flag",
         "_name",
         "_operation",
+        "_place",
         "_route",
-        "_service",
         "_stream",
     )
 
@@ -201,10 +205,10 @@ class Answer:
         *,
         call: Call,
         stream: StreamCall | None,
-        service: str,
+        place: Place,
     ) -> None:
         self._app, self._operation, self._route = app, operation, route
-        self._call, self._service = call, service
+        self._call, self._place = call, place
         self._name = operation.name
         self._stream = stream if operation.chunk is not None else None
         # A request that does not declare `stream` is asked to stream by its caller all the same.
@@ -237,12 +241,23 @@ class Answer:
         is_upload: bool = False,
     ) -> Response | StreamResponse:
         """Answer a request that has been decoded, in the form it was written in."""
+        try:
+            return await self._reply(asked, form, context, is_streamed=is_streamed, is_upload=is_upload)
+        except ServiceError as error:
+            self._place.name(error)
+            raise
+
+    async def _reply(
+        self, asked: Any, form: Form, context: Context, *, is_streamed: bool, is_upload: bool
+    ) -> Response | StreamResponse:
         stream = self._stream
         if stream is not None and (asked.stream if self._has_flag else is_streamed):
             chunks = stream(self._name, asked)
             if isinstance(chunks, WireStream):
                 drops_usage = isinstance(asked, ChatRequest) and not wants_usage(asked)
-                return await relay_reply(chunks, log=self._app.log, context=context, drops_usage=drops_usage)
+                return await relay_reply(
+                    chunks, log=self._app.log, context=context, place=self._place, drops_usage=drops_usage
+                )
             return self._streamed(chunks, asked, context)
         if context.deadline is None:
             response = await self._call(self._name, asked)
@@ -251,24 +266,18 @@ class Answer:
         if is_upload and any(file.outcome == "refused" for file in response.files):
             return _refused(response)
         response = costed(response, context, has_field=self._carries_usage)
-        return Response(
-            200, () if self._carries_usage else header_of(context), form.encode(response, asked)
-        )
+        return Response(200, () if self._carries_usage else header_of(context), form.encode(response, asked))
 
     async def _in_time(self, asked: Any, context: Context) -> Any:
         left = context.time_left_s() or 0.0
         if left <= 0:
-            raise DeadlineError(
-                "the time allowed for the request was up before it began", service=self._service
-            )
+            raise DeadlineError("the time allowed for the request was up before it began")
         try:
             async with asyncio.timeout(left + DEADLINE_GRACE_S) as timeout:
                 return await self._call(self._name, asked)
         except TimeoutError as error:
             if timeout.expired():
-                raise DeadlineError(
-                    "the time allowed for the request was up", service=self._service, elapsed_s=left
-                ) from error
+                raise DeadlineError("the time allowed for the request was up", elapsed_s=left) from error
             raise
 
     def _streamed(self, chunks: AsyncIterator[Any], asked: Any, context: Context) -> StreamResponse:
@@ -276,7 +285,7 @@ class Answer:
             body = chat_events(chunks, context, include_usage=wants_usage(asked))
         else:
             body = events(chunks, context)
-        return stream_reply(body, log=self._app.log, context=context)
+        return stream_reply(body, log=self._app.log, context=context, place=self._place)
 
 
 def wants_usage(asked: Any) -> bool:

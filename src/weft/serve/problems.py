@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +28,19 @@ _encode = msgspec.json.Encoder().encode
 
 STARTING_RETRY_S = 1
 """``Retry-After`` of a service that is starting, draining or crashed: the shortest that the header can say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The service that a route answers for, for errors that do not know theirs."""
+
+    service: str
+    component: str = ""
+
+    def name(self, error: BaseException | None) -> None:
+        """Put it into an error that can carry it."""
+        if isinstance(error, ServiceError):
+            error.at(service=self.service, component=self.component or None)
 
 
 def as_request_error(error: BaseException) -> RequestError:

@@ -20,7 +20,7 @@ from weft.errors import DeadlineError, RequestError
 from weft.http.message import StreamResponse
 from weft.http.sse import sse
 from weft.serve.log import Log
-from weft.serve.problems import as_request_error, error_event
+from weft.serve.problems import Place, as_request_error, error_event
 from weft.transport.base import WireStream
 from weft.types import Usage
 
@@ -44,10 +44,11 @@ class Ending:
         has_begun: Whether a block has gone out: before that, a failure is answered as any other.
     """
 
-    __slots__ = ("_done", "_log", "_request_id", "has_begun")
+    __slots__ = ("_done", "_log", "_place", "_request_id", "has_begun")
 
-    def __init__(self, log: Log, context: Context, *, done: bytes = DONE) -> None:
+    def __init__(self, log: Log, context: Context, *, place: Place | None = None, done: bytes = DONE) -> None:
         self._log, self._request_id, self._done = log, context.request_id, done
+        self._place = place
         self.has_begun = False
 
     def pass_on(self, block: bytes) -> bytes:
@@ -59,6 +60,8 @@ class Ending:
         """The last block: ``[DONE]``, or the error in words."""
         if error is None:
             return self._done
+        if self._place is not None:
+            self._place.name(error)
         if not self.has_begun:
             return None  # nothing has gone out: the error becomes a reply with a status
         if not isinstance(error, RequestError):
@@ -67,15 +70,15 @@ class Ending:
 
 
 def stream_reply(
-    body: AsyncIterator[bytes], *, log: Log, context: Context, done: bytes = DONE
+    body: AsyncIterator[bytes], *, log: Log, context: Context, place: Place | None = None, done: bytes = DONE
 ) -> StreamResponse:
     """Server-sent events as a reply that ends as the module says."""
-    ending = Ending(log, context, done=done)
+    ending = Ending(log, context, place=place, done=done)
     return StreamResponse(body, 200, _HEADERS, "text/event-stream", ending.pass_on, ending.finish)
 
 
 async def relay_reply(
-    stream: WireStream, *, log: Log, context: Context, drops_usage: bool = False
+    stream: WireStream, *, log: Log, context: Context, place: Place | None = None, drops_usage: bool = False
 ) -> StreamResponse:
     """A backend's own events: its bytes go from connection to connection.
 
@@ -83,6 +86,7 @@ async def relay_reply(
         stream: Not begun.
         log: For unexpected errors.
         context: The request.
+        place: For errors that do not know their service.
         drops_usage: The caller did not ask for the chunk with the usage, which backends are always asked for: it is
             left out, and everything else is passed on as it came.
 
@@ -93,21 +97,36 @@ async def relay_reply(
     except BaseException:
         await stream.aclose()
         raise
-    ending = Ending(log, context)
+    ending = Ending(log, context, place=place)
+    timer = _at_deadline(context, stream)
 
     def finish(error: Exception | None) -> bytes | None:
+        if timer is not None:
+            timer.cancel()
         failure = stream.finish(error)
         ending.has_begun = stream.has_begun
-        if failure is not None and not ending.has_begun:
-            raise failure  # nothing has gone out, even where the body ended well: it is told by a status
         if failure is None and stream.has_said_end:
             return b""
         tail = ending.finish(failure)
+        if failure is not None and tail is None:
+            raise failure  # nothing has gone out, even where the body ended well: it is told by a status
         # The backend's stream may have broken off within an event: an empty line ends it, whatever it was.
         return b"\n\n" + tail if failure is not None and tail is not None else tail
 
     pass_on = stream.relays(drops_usage=drops_usage)
     return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish)
+
+
+def _at_deadline(context: Context, stream: WireStream) -> asyncio.TimerHandle | None:
+    """End a relay at the request's deadline: no task waits in it that could be told."""
+    left_s = context.time_left_s()
+    if left_s is None:
+        return None
+
+    def end() -> None:
+        stream.abort(DeadlineError("the time allowed for the request was up"))
+
+    return asyncio.get_running_loop().call_later(max(0.0, left_s + DEADLINE_GRACE_S), end)
 
 
 async def events(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
