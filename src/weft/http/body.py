@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 from typing import Protocol
 
 BUFFER_BYTES = 65536
@@ -13,6 +14,16 @@ BUFFER_BYTES = 65536
 
 def _discard(_block: bytes) -> None:
     """Where a relay writes when its reader is gone."""
+
+
+@lru_cache(maxsize=1024)
+def _head_of_chunk(length: int) -> bytes:
+    """The head of the chunk that is ``length`` bytes long with head and end, as nearly all servers write it; else empty."""
+    for digits in range(1, 6):
+        size = length - digits - 4
+        if size > 0 and len(head := b"%x\r\n" % size) == digits + 2:
+            return head
+    return b""
 
 
 class Tap(Protocol):
@@ -174,16 +185,14 @@ class ReplyBody(BodyBuffer):
         """
 
         def forward(data: bytes) -> bool:
-            # Anything but a plain chunk of a usual size, alone and whole, is left to the decoder.
-            start = data.find(b"\r\n", 1, 6) + 2
-            size = len(data) - start - 2
-            # A size of 0 is the end of the body, which the decoder must see.
-            if size <= 0 or data[-2:] != b"\r\n" or data[: start - 2] != b"%x" % size:
+            # Anything but one plain chunk, alone and whole, is left to the decoder; so is the last, which is empty.
+            head = _head_of_chunk(len(data))
+            if not head or not data.startswith(head) or not data.endswith(b"\r\n"):
                 return False
             self.received_bytes += len(data)
             try:
                 if pass_on is not None:
-                    block = data[start:-2]
+                    block = data[len(head) : -2]
                     passed = pass_on(block)
                     if passed is not block:
                         if not passed:
