@@ -44,7 +44,7 @@ class Form(Protocol):
         ...
 
 
-def invalid(error: msgspec.DecodeError) -> InvalidRequestError:
+def invalid(error: msgspec.DecodeError | RecursionError) -> InvalidRequestError:
     """Msgspec's error as the caller should read it: the message with its path, and ``param`` set."""
     text = str(error)
     path = text.rpartition(" - at `")[2].removesuffix("`") if " - at `" in text else ""

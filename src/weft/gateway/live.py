@@ -114,7 +114,7 @@ class LiveServices:
         self._check_caller(request)
         try:
             new = self._decode(await request.read(65_536))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise InvalidRequestError(
                 f"a registration is {{name, contract, url}}: {error}", param="name"
             ) from error

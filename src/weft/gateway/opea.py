@@ -45,7 +45,7 @@ def decode(body: bytes, request_type: type[Any], consumed: frozenset[str]) -> tu
     """
     try:
         fields = _decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise invalid(error) from error
     messages = fields.get("messages")
     if isinstance(messages, str):

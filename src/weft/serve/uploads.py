@@ -81,7 +81,7 @@ def _links(text: str) -> list[str]:
         return []
     try:
         return _decode_links(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(
             f"link_list must be a JSON array of addresses: {error}", param="link_list"
         ) from error
