@@ -7,6 +7,7 @@ its error says where; and afterwards nothing of the request is left.
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,29 @@ ELSEWHERE = """
       {service}: {{at: "{url}"}}
     """
 
+USING_MEGASERVICE = """
+    kind: Megaservice
+    name: using
+    contract: chat
+    nodes:
+      answer: {component: "./parts.py:Asker", uses: {chat: llm}, inputs: {messages: request.messages}}
+    output: answer
+    """
+ASKER = '''
+from weft.contracts.chat import Chat, ChatRequest, ChatResponse
+
+
+class Asker:
+    """Asks the model that it uses."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    async def invoke(self, request: ChatRequest) -> ChatResponse:
+        """The model's answer."""
+        return await self._chat.invoke(request)
+'''
+
 
 @dataclass(frozen=True)
 class Way:
@@ -301,3 +325,37 @@ def test_every_behaviour_is_in_the_table() -> None:
     """A new way to go wrong must be given its answer."""
     apart = {"huge-stream"}  # tested with clients that do not read, below
     assert set(BEHAVIOURS) | {REFUSED} == set(WHOLE) | set(STREAMED) | apart
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("way", ["http", "openai-chat"])
+@pytest.mark.parametrize("behaviour", ["huge-body", "huge-length"])
+async def test_a_body_of_1_gib_is_not_held(tmp_path: Path, behaviour: str, way: str, mode: str) -> None:
+    """What is kept of it stays within the documented bound, and the server is stopped soon after."""
+    bound = 64 * 1024 * 1024 if mode == "whole" else 4 * 1024 * 1024
+    async with FaultyServer(behaviour) as server, weft(tmp_path, *WAYS[way].spec(server.url)) as running:
+        tracemalloc.start()
+        try:
+            reply = await running.ask(CHAT, question(way, mode))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert reply.status == 502
+        assert peak < 2 * bound + 16 * 1024 * 1024
+        await server.until_closed()
+        assert server.sent_bytes < 2 * bound + 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize("behaviour", ["status-500", "refused", "cut-in-body"])
+async def test_a_used_service_is_the_one_that_is_named(tmp_path: Path, behaviour: str) -> None:
+    """A component that fails because a service that it uses does: the error says which service, and which node asked."""
+    (tmp_path / "parts.py").write_text(ASKER)
+    async with (
+        FaultyServer(behaviour) as server,
+        weft(tmp_path, CHAT_SERVICES.format(url=server.url), USING_MEGASERVICE) as running,
+    ):
+        reply = await running.ask(CHAT, chat(model="using"))
+        assert reply.status == 502
+        error = msgspec.json.decode(reply.body)["error"]
+        assert (error["node"], error["service"], error["component"]) == ("answer", "llm", "openai-chat")
+        assert error["endpoint"].startswith(server.url)
