@@ -182,7 +182,7 @@ def test_models_are_listed_and_retrieved(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("wrong", "param", "code"),
     [
-        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
+        ({"reasoning_effort": "low"}, "reasoning_effort", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
         ({"extra_body": {"tempratur": 0}}, "tempratur", "unsupported_parameter"),
         ({"temperature": 2.5}, "temperature", "invalid_request"),
@@ -205,6 +205,18 @@ def test_a_wrong_field_is_a_bad_request_that_names_it(
     assert (caught.value.param, caught.value.code) == (param, code)
     assert caught.value.type == "invalid_request_error"
     assert caught.value.request_id
+
+
+def test_log_probabilities_are_the_models(gateway: Gateway) -> None:
+    """Each token of the model's own words has its probability and the best alternatives."""
+    choice = gateway.client().chat.completions.create(
+        model="chatqna", messages=ASKED, max_tokens=4, temperature=0, logprobs=True, top_logprobs=2
+    ).choices[0]  # fmt: skip
+    assert choice.logprobs is not None
+    assert choice.logprobs.content
+    for token in choice.logprobs.content:
+        assert token.logprob <= 0
+        assert len(token.top_logprobs) == 2
 
 
 def test_documented_defaults_ask_for_nothing(gateway: Gateway) -> None:
