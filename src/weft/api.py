@@ -26,7 +26,8 @@ from weft.registry.components import Components
 from weft.run import Runner
 from weft.serve.access import Access
 from weft.serve.log import Log
-from weft.spec.builder import Builder, Reference, first, ref, save, secret
+from weft.spec.builder import Builder, save
+from weft.spec.inputs import Reference, first, ref, secret
 from weft.spec.load import load
 from weft.spec.model import Spec
 

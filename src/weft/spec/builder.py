@@ -7,20 +7,18 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 from weft.errors import UsageError, did_you_mean
 from weft.spec.dump import to_yaml
+from weft.spec.inputs import Reference, as_input
 from weft.spec.load import loads
 from weft.spec.model import (
     Condition,
     DefaultPlace,
     Each,
-    First,
     Flow,
     FlowStep,
-    Input,
-    ListOf,
     MegaserviceSpec,
     NodeSpec,
     ParameterSpec,
@@ -29,122 +27,15 @@ from weft.spec.model import (
     Ref,
     Repeat,
     Retry,
-    SecretRef,
     ServiceSpec,
     Spec,
-    Value,
 )
 from weft.spec.plain import plain_json
-from weft.spec.syntax import REFERENCE_FORM, NotationError, parse_chain, parse_location, parse_reference
+from weft.spec.syntax import NotationError, parse_chain, parse_location
 from weft.spec.update import update_yaml
 
 Component = str | type[Any]
 """A component's name, ``./file.py:Class``, ``megaservice/NAME``, or the class itself."""
-
-
-class Reference:
-    """A reference to a node or to the request, and to what is in it: ``ref.question.query``, ``ref.found.documents[0]``."""
-
-    __slots__ = ("__ref",)
-
-    def __init__(self, reference: Ref) -> None:
-        self.__ref = reference
-
-    def __getattr__(self, field: str) -> Reference:
-        if field.startswith("__"):
-            raise AttributeError(field)
-        return Reference(Ref(self.__ref.head, (*self.__ref.path, field)))
-
-    def __getitem__(self, index: int) -> Reference:
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise UsageError(f"'{self.__ref}' has elements by number from 0, not by {index!r}")
-        return Reference(Ref(self.__ref.head, (*self.__ref.path, index)))
-
-    def __iter__(self) -> Any:
-        raise TypeError(
-            f"'{self.__ref}' stands for a value that is not there yet: it cannot be iterated over"
-        )
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"'{self.__ref}' stands for a value that is not there yet: write when='...' for a condition"
-        )
-
-    def __repr__(self) -> str:
-        return f"ref({str(self.__ref)!r})"
-
-    def __str__(self) -> str:
-        return str(self.__ref)
-
-
-class References:
-    """Where references begin: ``ref.question``, ``ref.request``; ``ref.some_node`` is the node ``some-node``."""
-
-    def __getattr__(self, name: str) -> Reference:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Reference(Ref(name.replace("_", "-")))  # names of nodes have no underscores
-
-    def __call__(self, text: str) -> Reference:
-        """A reference as a spec writes it: ``ref("question.query")``.
-
-        Raises:
-            UsageError: It is none.
-        """
-        return Reference(_parsed(text, "ref"))
-
-    def __repr__(self) -> str:
-        return "ref"
-
-
-ref: Final = References()
-"""``ref.node``, ``ref.node.field``, ``ref.node.list[0]``, ``ref.request.field``."""
-
-
-class FirstOf:
-    """What :func:`first` makes."""
-
-    __slots__ = ("choices",)
-
-    def __init__(self, choices: tuple[Any, ...]) -> None:
-        self.choices = choices
-
-
-def first(*choices: Any) -> Any:
-    """The first of these that was produced, as an input: ``first(ref.ranked.documents, ref.found.documents)``."""
-    return FirstOf(choices)
-
-
-def secret(name: str) -> Any:
-    """A secret in a config, by name; it is looked up when the service starts."""
-    return SecretRef(name)
-
-
-def _parsed(text: str, where: str) -> Ref:
-    try:
-        return Ref(*parse_reference(text))
-    except NotationError as error:
-        raise UsageError(f"{where}: {error.message}", hint=REFERENCE_FORM) from error
-
-
-def _input(value: Any, where: str) -> Input:
-    """An input as the spec has it: references are references, everything else is what it is."""
-    match value:
-        case Reference():
-            return _parsed(str(value), where)
-        case FirstOf(choices=choices):
-            return First(tuple(_input(choice, where) for choice in choices))
-        case list() | tuple():
-            items = tuple(_input(item, where) for item in value)
-            if not all(isinstance(item, Value) for item in items):
-                return ListOf(items)
-    try:
-        plain_json(value)
-    except UsageError as error:
-        raise UsageError(
-            f"{where}: {error.message}", hint="an input is a reference (ref.node.field) or JSON"
-        ) from error
-    return Value(list(value) if isinstance(value, tuple) else value)
 
 
 def _component(component: Component | None) -> str | None:
@@ -275,7 +166,7 @@ class Builder:
             UsageError: A value cannot be written in a spec.
         """
         given = {
-            field: _input(value, f"node '{name}', input '{field}'")
+            field: as_input(value, f"node '{name}', input '{field}'")
             for field, value in (dict(inputs or {}) | fields).items()
         }
         if each is not None and len(each) != 1:
@@ -284,7 +175,7 @@ class Builder:
             )
         if (until is None) != (at_most is None):
             raise UsageError(f"node '{name}': 'until' and 'at_most' go together")
-        filler = _input(fill_from, f"node '{name}', fill_from") if fill_from is not None else None
+        filler = as_input(fill_from, f"node '{name}', fill_from") if fill_from is not None else None
         if filler is not None and not isinstance(filler, Ref):
             raise UsageError(f"node '{name}', fill_from: it takes a reference", hint="fill_from=ref.request")
         made = NodeSpec(
@@ -338,7 +229,7 @@ class Builder:
 
     def output(self, reference: Any) -> Self:
         """Say what is answered: ``ref.reply``."""
-        self._own = replace(self._own, output=_input(reference, "output"))
+        self._own = replace(self._own, output=as_input(reference, "output"))
         return self
 
     def parameter(
@@ -486,7 +377,7 @@ def _each(name: str, each: Mapping[str, Any] | None, at_once: int) -> Each | Non
     if each is None:
         return None
     ((field, items),) = each.items()
-    return Each(items=_input(items, f"node '{name}', each"), field=field, at_once=at_once)
+    return Each(items=as_input(items, f"node '{name}', each"), field=field, at_once=at_once)
 
 
 def _checked(config: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
