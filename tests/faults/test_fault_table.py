@@ -20,7 +20,7 @@ from faultkit import CHAT, chat, sse, weft, words
 from weft.http.client import Reply
 from weft.testing.faulty import BEHAVIOURS, REFUSED, USAGE, WORDS, FaultyServer
 
-DEADLINE_MS = 300
+DEADLINE_MS = 400
 
 
 @dataclass(frozen=True)

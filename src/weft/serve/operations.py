@@ -6,7 +6,6 @@ server-sent events.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application
 from weft.serve.problems import Place
 from weft.serve.routing import JSON, RouteDoc, RouteHandler
-from weft.serve.streams import DEADLINE_GRACE_S, chat_events, events, relay_reply, stream_reply
+from weft.serve.streams import Overtime, chat_events, events, relay_reply, stream_reply
 from weft.serve.uploads import FORM_SCHEMA, read_ingest
 from weft.transport.base import WireStream
 from weft.transport.usage import costed, header_of
@@ -273,10 +272,10 @@ class Answer:
         if left <= 0:
             raise DeadlineError("the time allowed for the request was up before it began")
         try:
-            async with asyncio.timeout(left + DEADLINE_GRACE_S) as timeout:
+            async with Overtime(left) as overtime:
                 return await self._call(self._name, asked)
         except TimeoutError as error:
-            if timeout.expired():
+            if overtime.is_over:
                 raise DeadlineError("the time allowed for the request was up", elapsed_s=left) from error
             raise
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from time import monotonic
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -35,6 +36,39 @@ _HEADERS: Final = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 
 DEADLINE_GRACE_S: Final = 0.02
 """What runs inside knows more about where the time went: its own deadline is given the first word."""
+
+
+class Overtime:
+    """A timeout a little after the request's deadline, so that what runs inside is heard first, however late the loop is.
+
+    Args:
+        left_s: Until the deadline.
+    """
+
+    __slots__ = ("_handle", "_timeout")
+
+    def __init__(self, left_s: float) -> None:
+        self._timeout = asyncio.timeout(None)
+        # The grace begins when the loop gets to the deadline: a loop that was busy would else see both at once.
+        self._handle = asyncio.get_running_loop().call_later(max(0.0, left_s), self._begin_grace)
+
+    def _begin_grace(self) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time() + DEADLINE_GRACE_S)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was this timeout that struck."""
+        return self._timeout.expired()
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
 
 
 class Ending:
@@ -98,11 +132,12 @@ async def relay_reply(
         await stream.aclose()
         raise
     ending = Ending(log, context, place=place)
-    timer = _at_deadline(context, stream)
+    left_s = context.time_left_s()
+    alarm = _Alarm(stream, left_s) if left_s is not None else None
 
     def finish(error: Exception | None) -> bytes | None:
-        if timer is not None:
-            timer.cancel()
+        if alarm is not None:
+            alarm.cancel()
         failure = stream.finish(error)
         ending.has_begun = stream.has_begun
         if failure is None and stream.has_said_end:
@@ -117,16 +152,22 @@ async def relay_reply(
     return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish)
 
 
-def _at_deadline(context: Context, stream: WireStream) -> asyncio.TimerHandle | None:
-    """End a relay at the request's deadline: no task waits in it that could be told."""
-    left_s = context.time_left_s()
-    if left_s is None:
-        return None
+class _Alarm:
+    """Ends a relay at the request's deadline: no task waits in it that could be told. As late as :class:`Overtime`."""
 
-    def end() -> None:
-        stream.abort(DeadlineError("the time allowed for the request was up"))
+    def __init__(self, stream: WireStream, left_s: float) -> None:
+        self._stream = stream
+        self._handle = asyncio.get_running_loop().call_later(max(0.0, left_s), self._begin_grace)
 
-    return asyncio.get_running_loop().call_later(max(0.0, left_s + DEADLINE_GRACE_S), end)
+    def _begin_grace(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(DEADLINE_GRACE_S, self._end)
+
+    def _end(self) -> None:
+        self._stream.abort(DeadlineError("the time allowed for the request was up"))
+
+    def cancel(self) -> None:
+        """The relay has ended."""
+        self._handle.cancel()
 
 
 async def events(chunks: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
@@ -204,16 +245,15 @@ async def _in_time(chunks: AsyncIterator[Any], context: Context) -> AsyncIterato
             yield chunk
         return
     iterator = aiter(chunks)
-    until = context.deadline + DEADLINE_GRACE_S
     while True:
         # Around each wait, not around the loop: a timeout must never strike while the client is being written to.
         try:
-            async with asyncio.timeout(until - monotonic()) as timeout:
+            async with Overtime(context.deadline - monotonic()) as overtime:
                 chunk = await anext(iterator)
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            if timeout.expired():
+            if overtime.is_over:
                 raise DeadlineError("the time allowed for the request was up") from error
             raise
         yield chunk
