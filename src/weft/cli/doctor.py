@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -198,8 +199,10 @@ def _sources(settings: Settings) -> Iterator[Finding]:
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
-    proxies = ", ".join(f"{scheme}: {url}" for scheme, url in settings.proxies.items()) or "none"
-    yield Finding("proxy", "ok", proxies)
+    if not settings.proxies:
+        yield Finding("proxy", "ok", "none")
+    for scheme, url in settings.proxies.items():
+        yield _proxy(f"proxy for {scheme}", url)
     if settings.ca_file and not Path(settings.ca_file).is_file():
         yield Finding(
             "CA", "bad", f"SSL_CERT_FILE names {settings.ca_file}, which is not there", "unset it, or mend it"
@@ -215,6 +218,21 @@ def _network(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "CA", "ok" if count else "warn", f"{count} authorities", "" if count else "install ca-certificates"
     )
+
+
+def _proxy(what: str, url: str) -> Finding:
+    """Whether a proxy takes connections; its password, if it has one, is not shown."""
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    if not parts.hostname:
+        return Finding(what, "bad", "it is no address", "write it like http://proxy.example:3128")
+    address = (parts.hostname, parts.port or 80)
+    shown = f"{address[0]}:{address[1]}"
+    try:
+        socket.create_connection(address, timeout=CONNECT_S).close()
+    except OSError as error:
+        mend = "mend or unset HTTPS_PROXY and HTTP_PROXY"
+        return Finding(what, "bad", f"{shown} takes no connection: {error}", mend)
+    return Finding(what, "ok", f"{shown} takes connections")
 
 
 def _backends(settings: Settings, urls: tuple[str, ...]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ STYLE: Final = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
 body{max-width:60rem;margin:0 auto;padding:1rem}
 code,pre{font:14px/1.4 ui-monospace,monospace}
-pre{overflow:auto;padding:.75rem;border:1px solid #8885;border-radius:.4rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:.75rem;border:1px solid #8885;border-radius:.4rem}
 details{border:1px solid #8885;border-radius:.4rem;margin:.4rem 0;padding:.3rem .75rem}
 summary{cursor:pointer;overflow-wrap:anywhere}
 summary b{display:inline-block;min-width:4.5rem}
@@ -36,7 +37,9 @@ def docs_page(document: dict[str, Any]) -> tuple[str, str]:
             groups.setdefault(group, []).append(_operation(document, path, method, operation))
     body = "".join(f"<h2>{escape(group)}</h2>{''.join(found)}" for group, found in groups.items())
     schemas = "".join(
-        f'<details id="schema-{escape(name)}"><summary><code>{escape(name)}</code></summary>{_fields(schema)}</details>'
+        # A browser opens the details around what a link leads to, so the name is on what is inside.
+        f"<details><summary><code>{escape(name)}</code></summary>"
+        f'<div id="schema-{escape(name)}">{_fields(schema)}</div></details>'
         for name, schema in sorted(document["components"]["schemas"].items())
     )
     html = (
@@ -52,7 +55,7 @@ def docs_page(document: dict[str, Any]) -> tuple[str, str]:
 
 
 def _operation(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
-    parts = [f"<p>{escape(operation['description'])}</p>"] if operation.get("description") else []
+    parts = [f"<p>{_words(operation['description'])}</p>"] if operation.get("description") else []
     if operation.get("parameters"):
         rows = "".join(
             f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p['in'])}"
@@ -70,7 +73,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         each = " (each event)" if media.get("x-weft-each-event") else ""
         shown = _type(media.get("schema", {}))
         parts.append(f"<h4>Reply <span class=quiet>{escape(kind)}{each}</span></h4><p>{shown}</p>")
-    lines = "\n".join(curls(document, path, method))
+    lines = "\n\n".join(curls(document, path, method))
     parts.append(f"<h4>curl</h4><pre>{escape(lines)}</pre>")
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> "
@@ -102,17 +105,22 @@ def curls(document: dict[str, Any], path: str, method: str) -> list[str]:
 
 
 def _fields(schema: dict[str, Any]) -> str:
-    said = f"<p>{escape(schema['description'])}</p>" if schema.get("description") else ""
+    said = f"<p>{_words(schema['description'])}</p>" if schema.get("description") else ""
     properties = schema.get("properties")
     if not properties:
         return f"{said}<p>{_type(schema)}</p>"
     required = set(schema.get("required", ()))
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code>{'' if name in required else ' <span class=quiet>optional</span>'}"
-        f"<td>{_type(field)}<td>{escape(str(field.get('description', '')))}"
+        f"<td>{_type(field)}<td>{_words(str(field.get('description', '')))}"
         for name, field in properties.items()
     )
     return f"{said}<table><tr><th>Field<th>Type<th>{rows}</table>"
+
+
+def _words(text: str) -> str:
+    """A description's Markdown, of which only code marks are used."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from html import escape
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from weft.context import Context
 from weft.contracts.base import wire_type
 from weft.http.message import Request, Response
 from weft.serve.application import Application
-from weft.serve.docs import docs_page
+from weft.serve.docs import SERVER, docs_page
 from weft.serve.pages import page
 from weft.serve.routing import Path, Route, RouteDoc
 
@@ -200,6 +201,7 @@ def _any(type_: type[Any]) -> dict[str, Any]:
 def documentation_routes(app: Application) -> None:
     """Route ``/openapi.json`` and ``/docs``; both are made when first asked for, when every route is there."""
     made: dict[str, Response] = {}
+    pages: list[tuple[str, str]] = []
 
     async def document(request: Request, context: Context) -> Response:
         if "json" not in made:
@@ -207,10 +209,12 @@ def documentation_routes(app: Application) -> None:
         return made["json"]
 
     async def docs(request: Request, context: Context) -> Response:
-        if "page" not in made:
-            html, style = docs_page(openapi(app))
-            made["page"] = page(html, inline_style=style)
-        return made["page"]
+        if not pages:
+            pages.append(docs_page(openapi(app)))
+        html, style = pages[0]
+        # The lines to copy are for the address under which this page was asked for.
+        here = f"{request.scheme}://{escape(request.headers.get('host', ''))}"
+        return page(html.replace(SERVER, here), inline_style=style)
 
     about = RouteDoc(summary="This document.", content_type="application/json", tags=("about",))
     app.route("GET", "/openapi.json", document, doc=about)

@@ -109,6 +109,19 @@ def test_doctor_says_what_keeps_models_away(tmp_path: Path) -> None:
     assert [(f.state, "HTTPS_PROXY" in f.mend) for f in found] == [("warn", True)]
 
 
+def test_doctor_tries_the_proxy(taken: int, tmp_path: Path) -> None:
+    """One that takes no connection is what is wrong; a password in it is not shown."""
+
+    def proxy(address: str) -> tuple[str, str]:
+        settings = from_environment({"HOME": str(tmp_path), "HTTPS_PROXY": address})
+        finding = next(f for f in doctor._network(settings) if f.what.startswith("proxy"))
+        return finding.state, finding.detail
+
+    assert proxy(f"http://user:hush@127.0.0.1:{taken}") == ("ok", f"127.0.0.1:{taken} takes connections")
+    state, detail = proxy("http://user:hush@127.0.0.1:1")
+    assert (state, "hush" in detail) == ("bad", False)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_for_each_shell(shell: str) -> None:
     """The script calls weft for the words."""

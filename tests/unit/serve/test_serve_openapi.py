@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from weft.contracts import Contract
 from weft.http.client import Endpoint
+from weft.http.message import Headers, Request, Response
 from weft.serve.application import Access, Application, RouteDoc
 from weft.serve.docs import docs_page
 from weft.serve.health import health_routes
@@ -103,7 +104,20 @@ async def test_the_page_needs_no_network_and_no_script(app: Application, serve: 
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     assert f"'sha256-{digest}'" in reply.headers.get("content-security-policy", "")
     assert "&lt;b&gt;One&lt;/b&gt;" in html
+    assert f"curl {server.url}/v1/embeddings" in html
     assert (await server.get_json("/openapi.json"))["info"]["title"] == "test"
+
+
+async def test_a_hostile_host_is_text_on_the_page(app: Application) -> None:
+    """Any name under .localhost is served: what it is made of is not mark-up."""
+    everything(app)
+    await app.start()
+    headers = Headers([(b"host", b"<script>x</script>.localhost")])
+    reply = await app(Request("GET", "/docs", "/docs", "", headers))
+    assert isinstance(reply, Response)
+    assert b"curl http://&lt;script&gt;" in reply.body
+    assert b"<script" not in reply.body
+    await app.stop()
 
 
 def test_the_page_shows_a_line_to_copy(app: Application) -> None:
