@@ -11,12 +11,13 @@ from runner import BIN, HERE, Options, Summary, Variant, backend, compare, free_
 
 BODY = HERE / "bodies" / "chat.json"
 CPU_BAR, LATENCY_BAR = "chain, CPU a request at c=16 to the C gateway", "chain, p50 at c=1 to the C gateway"
-FLOOR, WEFT, RAW = "C gateway", "Weft, from a spec", "Weft's server and client alone"
+FLOOR, RAW = "C gateway", "Weft's server and client alone"
+WEFT, ADAPTED = "Weft, from a spec", "Weft, from a spec, through adapters to foreign forms"
 
 
 def variants(backend_port: int) -> list[Variant]:
     """The programs that make the four calls."""
-    ports = {name: free_port() for name in (FLOOR, WEFT, RAW)}
+    ports = {name: free_port() for name in (FLOOR, WEFT, ADAPTED, RAW)}
     arguments = [str(backend_port), str(backend_port)]
     raw = [sys.executable, str(HERE / "apps" / "raw_handler.py"), str(ports[RAW]), *arguments]
     return [
@@ -29,7 +30,8 @@ def variants(backend_port: int) -> list[Variant]:
             BODY,
         ),
         Variant(RAW, raw, ports[RAW], "/v1/chat/completions", BODY),
-        weft_app.chain(WEFT, ports[WEFT], backend_port),
+        weft_app.chain(WEFT, ports[WEFT], backend_port, placement="elsewhere.yaml"),
+        weft_app.chain(ADAPTED, ports[ADAPTED], backend_port),
     ]
 
 
@@ -45,7 +47,8 @@ def _section(found: dict[tuple[str, int], Summary], names: list[str]) -> Section
     section = Section(
         "A chain of four HTTP services",
         "Embedding, retrieval, reranking, chat; CPU of the whole process tree for one request, and the ratio to a C program "
-        "that validates nothing. Latencies include the backends.",
+        "that validates nothing. Latencies include the backends. From a spec, the services speak their contracts' own routes; "
+        "through adapters they speak TEI's, OPEA's and OpenAI's forms, as they do to all others here.",
         ["", "CPU µs, c=16", "ratio", "CPU µs, c=1", "p50 µs, c=1", "ratio", "requests/s, c=16", "MB"],
         bars=[Bar(CPU_BAR, 2.8), Bar(LATENCY_BAR, 2.2)],
     )

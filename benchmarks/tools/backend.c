@@ -49,22 +49,27 @@ static struct connection *connections[MAX_CONNECTIONS];
 static int active[MAX_CONNECTIONS], active_count; /* descriptors of connections with a reply under way */
 static long long first_us, pace_us, delay_us;
 static int events = 128;
-static struct reply embedding, documents, scores, completion, small;
+static struct reply embedding, documents, scores, completion, small, unknown;
+static struct reply own_embedding, own_documents, own_ranking; /* the same in the form of Weft's own services */
 
-static struct reply canned(const char *body) {
+static struct reply with_status(const char *status, const char *body) {
     struct reply reply;
     reply.count = asprintf(&reply.bytes,
-                           "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                           strlen(body), body);
+                           "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                           status, strlen(body), body);
     return reply;
 }
 
+static struct reply canned(const char *body) { return with_status("200 OK", body); }
+
 static void make_replies(void) {
-    static char text[65536];
+    static char text[65536], own[65536 + 64];
     int n = sprintf(text, "[[");
     for (int i = 0; i < 768; i++) n += sprintf(text + n, "%s%.8f", i ? "," : "", ((i * 7919) % 1000) / 1000.0 - 0.5);
     sprintf(text + n, "]]");
     embedding = canned(text);
+    sprintf(own, "{\"embeddings\":%s,\"model\":\"m\"}", text);
+    own_embedding = canned(own);
     n = sprintf(text, "{\"id\":\"r1\",\"initial_query\":\"What is deep learning?\",\"top_n\":1,\"retrieved_docs\":[");
     for (int i = 0; i < 4; i++) {
         n += sprintf(text + n, "%s{\"id\":\"d%d\",\"text\":\"", i ? "," : "", i);
@@ -73,6 +78,11 @@ static void make_replies(void) {
     }
     sprintf(text + n, "]}");
     documents = canned(text);
+    sprintf(own, "{\"documents\":%s", strchr(text, '['));
+    own_documents = canned(own);
+    char *best = strstr(text, "{\"id\":\"d2\"");
+    sprintf(own, "{\"documents\":[%.*s,\"score\":0.97}]}", (int)(strchr(best, '}') - best), best);
+    own_ranking = canned(own);
     scores = canned("[{\"index\":2,\"score\":0.97},{\"index\":0,\"score\":0.5},{\"index\":1,\"score\":0.2},"
                     "{\"index\":3,\"score\":0.1}]");
     completion = canned(
@@ -80,6 +90,7 @@ static void make_replies(void) {
         "\"message\":{\"role\":\"assistant\",\"content\":\"Deep learning is a subset of machine learning that uses neural "
         "networks.\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":13,"
         "\"total_tokens\":25}}");
+    unknown = with_status("404 Not Found", "{\"error\":{\"message\":\"it does not say\"}}");
     small = canned("{\"message\":\"hello\",\"ok\":true,\"n\":1}");
 }
 
@@ -108,7 +119,11 @@ static void activate(struct connection *c, long long due_us) {
 
 static bool start_reply(struct connection *c, const char *path, const char *body, int count) {
     const struct reply *reply = &small;
-    if (!strncmp(path, "/embed", 6)) reply = &embedding;
+    if (!strncmp(path, "/v1/embeddings", 14)) reply = &own_embedding;
+    else if (!strncmp(path, "/v1/reranking", 13)) reply = &own_ranking;
+    else if (!strncmp(path, "/v1/retrieval", 13) && count > 8 && !memcmp(body, "{\"query\"", 8)) reply = &own_documents;
+    else if (!strncmp(path, "/v1/contract", 12)) reply = &unknown;
+    else if (!strncmp(path, "/embed", 6)) reply = &embedding;
     else if (!strncmp(path, "/v1/retrieval", 13)) reply = &documents;
     else if (!strncmp(path, "/rerank", 7)) reply = &scores;
     else if (!strncmp(path, "/v1/chat/completions", 20)) {
