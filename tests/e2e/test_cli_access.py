@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -71,6 +72,13 @@ def test_the_token_is_made_and_printed_once(wide: Gateway) -> None:
     assert len(re.findall(r"\?token=", wide.output)) == 1
     assert len(token(wide)) >= 43
     assert f"-H 'Authorization: Bearer {token(wide)}'" in wide.output
+
+
+def test_the_printed_address_is_served(wide: Gateway) -> None:
+    """The link names this machine, and the server goes by that name."""
+    (printed,) = re.findall(r"is ready: http://([^:/]+):", wide.output)
+    assert printed == socket.gethostname()
+    assert status(f"{wide.url}/health/live", Host=f"{printed}:{wide.port}") == 200
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 
 import click
 
+from weft.errors import RequestError
 from weft.http.client import Client
 
 WAIT_S = 2.0
@@ -21,10 +22,14 @@ class Announcement:
         base: Its address for people.
         token: Its access token; None: it asks for none.
         example: A request to copy, as JSON, and its path.
+        nearby: Its address for this process.
     """
 
-    def __init__(self, name: str, base: str, token: str | None, example: tuple[str, str]) -> None:
+    def __init__(
+        self, name: str, base: str, token: str | None, example: tuple[str, str], *, nearby: str
+    ) -> None:
         self._name, self._base, self._token = name, base, token
+        self._nearby = nearby
         self._path, self._body = example
         self._later: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -40,7 +45,10 @@ class Announcement:
     async def _say_what_is_missing(self) -> None:
         client = Client()
         try:
-            reply = await client.endpoint(self._base, timeout_s=5).request("GET", "/health/ready")
+            reply = await client.endpoint(self._nearby, timeout_s=10).request("GET", "/health/ready")
+        except RequestError as error:
+            click.echo(f"\n{self._name} is up at {self._base} and not ready yet: {error}")
+            return
         finally:
             await client.aclose()
         states = json.loads(reply.body).get("services", {})

@@ -47,10 +47,12 @@ def _serve(
     from weft.gateway import build
     from weft.plan import check
     from weft.registry.components import Components
+    from weft.serve import ports
     from weft.serve.access import Access, new_token
     from weft.serve.serving import run_single
     from weft.spec.load import loads
 
+    ports.bind(host, port).close()  # taken: said before a model is fetched
     settings = from_environment()
     info = Components().get(component, folder=Path.cwd())
     # A name without a folder: files beside it are files of the current folder.

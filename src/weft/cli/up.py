@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PORT = 8080
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 @click.command("up")
@@ -88,7 +89,8 @@ def _up(
         workers=workers,
         host=host_settings(settings, data or settings.data_dir / path.stem, offline=offline),
         secrets={},
-        hosts=list(allow_host),
+        # Reached from everywhere, it is also called by this machine's own name, which no stranger's page has.
+        hosts=[*allow_host, *([_address(host)] if host in EVERYWHERE else [])],
     )
     plans = running.load()
     running.secrets = running.find_secrets(plans, settings)
@@ -111,10 +113,11 @@ def _up(
             running.fetch_models(plans, bars.update)
     base = f"http://{'localhost' if host in LOOPBACK else _address(host)}:{wanted}"
     name = next(iter(plans.values())).name if plans else path.stem
-    said = Announcement(name, base, token, _example(plans))
+    nearby = f"http://127.0.0.1:{wanted}" if host in EVERYWHERE else base
+    said = Announcement(name, base, token, _example(plans), nearby=nearby)
     if split or workers > 1 or any(placed.at.kind == "process" for placed in plans.placed.values()):
         return run_processes(running, plans, host, wanted, on_listening=said.started, on_ready=said.ready)
-    app = running.gateway(plans, Access(token, hosts=allow_host))
+    app = running.gateway(plans, Access(token, hosts=running.hosts))
     return run_single(app, host, wanted, on_started=said.started, on_ready=said.ready)
 
 
@@ -143,10 +146,10 @@ def _port(host: str, port: int | None) -> int:
 
 
 def _address(host: str) -> str:
-    """What another machine may call this one; every address is also this machine's name."""
+    """What another machine may call this one; where it listens on every address, by its name."""
     import socket
 
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+    if host in EVERYWHERE:
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
