@@ -46,7 +46,7 @@ class Running:
 
     def family(self) -> list[psutil.Process]:
         """Its children, and theirs."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return family_of(self.process)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -64,6 +64,14 @@ async def eventually(check: Callable[[], Awaitable[bool] | bool]) -> None:
             if answer if isinstance(answer, bool) else await answer:
                 return
             await asyncio.sleep(0.005)
+
+
+def family_of(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    """The children of a program, and theirs; none of one that has ended, which asyncio may not have noticed yet."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from serve_process import JSON, WATCHDOG_S, eventually, is_gone
+from serve_process import JSON, WATCHDOG_S, eventually, family_of, is_gone
 
 from weft.errors import ServiceError
 from weft.http.client import Client, Endpoint
@@ -121,7 +121,7 @@ class Up:
         return (await self.ask(model))[0] == 200
 
     def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return family_of(self.process)
 
     def log(self) -> str:
         return self._log.read_text()
