@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SERVICES = Path(__file__).with_name("services")
 WEFT = [sys.executable, "-c", "from weft.cli.main import main; main()"]
-WATCHDOG_S = 180
+WATCHDOG_S = 600
 
 
 @contextmanager

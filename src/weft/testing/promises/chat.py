@@ -6,14 +6,18 @@ import asyncio
 from typing import Final
 
 from weft.contracts.chat import CONTRACT, ChatChunk, ChatRequest, ChatResponse, collect
+from weft.errors import RequestError
 from weft.testing.promises.base import WATCHDOG_S, Broken, Family, Promises, Subject, Unseen, expect
-from weft.testing.promises.texts import LONG, QUESTIONS, SCRIPTS
+from weft.testing.promises.texts import QUESTIONS, SCRIPTS
 from weft.types import Empty, Message
 
 CHAT: Final[Promises[Subject]] = Promises()
 
 FEW: Final = 12
 """Tokens of an answer in a check: a small model says a sentence, and a large one costs little."""
+
+LARGEST_WINDOW: Final = 32_768
+"""Tokens that a check sends at most: a prompt that fills a larger window costs minutes, or money."""
 
 
 def _request(words: str, *, max_tokens: int = FEW, **fields: object) -> ChatRequest:
@@ -97,8 +101,19 @@ async def any_script_is_answered(subject: Subject) -> None:
     """A conversation in any script must be answered; one that is longer than the model's window must be answered or
     refused as the caller's fault, should with the code `context_length_exceeded`."""
     for script in SCRIPTS:
-        await _answer(subject, _request(script, max_tokens=2))
-    await subject.serves_or_refuses(_request(LONG * 4, max_tokens=2))
+        await _answer(subject, _request(script, max_tokens=1))
+    window = await _window(subject)
+    if window <= LARGEST_WINDOW:
+        await subject.serves_or_refuses(_request("bridge " * (window or LARGEST_WINDOW), max_tokens=1))
+
+
+async def _window(subject: Subject) -> int:
+    """The model's window in tokens; 0 where it does not say."""
+    try:
+        described = await subject.call(Empty(), "describe")
+    except (Broken, Unseen, RequestError):
+        return 0
+    return described.context_window or 0
 
 
 @CHAT("8.2.7")
@@ -148,4 +163,6 @@ async def the_model_is_described(subject: Subject) -> None:
     expect(described.context_window is None or described.context_window > 0, f"{described}")
 
 
-FAMILY: Final = Family(CONTRACT, CHAT, samples=lambda: [_request(question) for question in QUESTIONS])
+FAMILY: Final = Family(
+    CONTRACT, CHAT, samples=lambda: [_request(question, max_tokens=3) for question in QUESTIONS]
+)
