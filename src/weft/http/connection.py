@@ -393,7 +393,7 @@ class Connection(asyncio.Protocol):
             if not self._is_writing_paused:
                 self._watch_body()
             if ask and not self._has_begun:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Serving.
 
@@ -483,9 +483,11 @@ class Connection(asyncio.Protocol):
         size = len(message) + len(body)
         server.sent_bytes += size
         if size <= MAX_GATHERED_BYTES and server.in_flight >= BUSY and not self._closes_after:
-            # Whatever else this connection writes is written in a later turn: its next reply, or its end.
             server.outbox.add(self._transport, message + body)
-        elif size <= _ONE_WRITE_BYTES:
+            return
+        # A loop may read between the turn of a reply and its flush: what a client sent ahead is answered after it.
+        server.outbox.flush()
+        if size <= _ONE_WRITE_BYTES:
             self._transport.write(message + body)
         else:
             self._transport.writelines((message, body))
@@ -578,6 +580,7 @@ class Connection(asyncio.Protocol):
             self.server.sent_bytes += body.received_bytes - begun_bytes
 
     def _write(self, data: bytes) -> None:
+        self.server.outbox.flush()
         self.server.sent_bytes += len(data)
         if data and not self._transport.is_closing():
             self._transport.write(data)

@@ -38,6 +38,8 @@ class Outbox:
 
     def flush(self) -> None:
         """Write everything now; needed before a transport in here is written to or closed in another way."""
+        if not self._messages:
+            return
         messages, self._messages = self._messages, []
         for transport, message in messages:
             if not transport.is_closing():

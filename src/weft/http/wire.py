@@ -45,6 +45,7 @@ _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
 # Chunk extensions may be there (RFC 9112, 7.1.1) and mean nothing to us; 256 bytes are plenty for any seen in the wild.
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]{0,8};[\t\x20-\x7e]{0,256})?\r\n").match
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n").match
 _CHUNK_SIZE_PART = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]{0,8}(?:;[\t\x20-\x7e]{0,256})?)?\r?").fullmatch
 _TRAILER = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN).fullmatch
 
@@ -334,11 +335,11 @@ class ChunkDecoder:
         """
         if self._state == _SIZE and not self._held:
             # One whole chunk in one read, as servers of events send them.
-            end = data.find(b"\r\n", 1, 10)
-            if end > 0 and data[-2:] == b"\r\n":
-                digits = data[:end]
-                if digits.isalnum() and (size := _hex(digits)) and end + 4 + size == len(data):
-                    return data[end + 2 : -2]
+            line = _PLAIN_SIZE(data)
+            if line is not None and data[-2:] == b"\r\n":
+                start = line.end()
+                if (size := int(line[1], 16)) and start + size + 2 == len(data):
+                    return data[start:-2]
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
@@ -397,11 +398,3 @@ class ChunkDecoder:
             raise ProtocolError("malformed trailer field")
         self._trailer_bytes += length
         return end + 2
-
-
-def _hex(digits: bytes) -> int:
-    """The value of ``digits``; 0 when they are not all hexadecimal."""
-    try:
-        return int(digits, 16)
-    except ValueError:
-        return 0
