@@ -104,7 +104,9 @@ def start(
 def warm() -> tuple[float, float, float]:
     """Seconds to ready with everything in the cache, CPU seconds of it, and memory then."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("weft")), "up", "chatqna", "--port", str(port)]
+    data = tempfile.mkdtemp(prefix="weft-bench-data-")
+    weft = str(Path(sys.executable).with_name("weft"))
+    command = [weft, "up", "chatqna", "--port", str(port), "--data", data]
     begin = time.monotonic()
     process = start(command)
     try:
@@ -112,6 +114,7 @@ def warm() -> tuple[float, float, float]:
         return time.monotonic() - begin, cpu_s(process.pid), pss_mb(process.pid)
     finally:
         end(process)
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def cold() -> dict[str, float]:
