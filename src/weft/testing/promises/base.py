@@ -14,7 +14,7 @@ from msgspec import Struct
 from weft.context import Context, current
 from weft.contracts import Contract, Operation
 from weft.errors import BackendStatusError, OverloadedError, RequestError
-from weft.transport.base import Transport
+from weft.transport.base import Transport, can_be_asked
 
 S = TypeVar("S")
 
@@ -186,8 +186,8 @@ class Subject:
         return self.family.contract
 
     def has(self, operation: str) -> bool:
-        """Whether a component has an operation; a service elsewhere is taken to have them all."""
-        return self.instance is None or callable(getattr(self.instance, operation, None))
+        """Whether it can be asked for an operation; a service elsewhere is taken to have them all."""
+        return can_be_asked(self.transport, operation)
 
     def component(self) -> Any:
         """The component itself.
