@@ -534,7 +534,13 @@ class Step:
             except RequestError as error:
                 raise self.ended_with(run, error, where) from None
         assert target.stream is not None
-        stream = target.stream(request)
+        try:
+            stream = target.stream(request)
+        except BaseException as error:  # noqa: BLE001 - raised again, with its place
+            # There may be nobody to ask (no service is registered): what was admitted must end here as well.
+            failure = self.end_wire(run, where, error)
+            assert failure is not None  # an error stays one
+            raise failure from failure.__cause__
         assert isinstance(stream, WireStream)  # its transport said so
         return stream, where
 

@@ -248,7 +248,7 @@ class RunRelay(RunStream, WireStream):
         if run.limit is not None:
             run.limit.outside = lambda: wire.abort(run.out_of_time())
         # A client that goes away cancels the task that relays: it is what tells us.
-        running_task().add_done_callback(lambda _task: self._settle(GeneratorExit()))
+        running_task().add_done_callback(lambda _task: self.abandon())
 
     async def _events(self) -> AsyncIterator[bytes]:
         try:
@@ -323,6 +323,12 @@ class RunRelay(RunStream, WireStream):
         """See :class:`weft.transport.base.WireStream`."""
         if self._wire is not None:
             self._wire.abort(error)
+
+    def abandon(self) -> None:
+        """See :class:`weft.transport.base.WireStream`."""
+        if self._wire is not None:
+            self._wire.abandon()
+            self._settle(GeneratorExit())
 
     def _settle(self, failure: BaseException | None) -> BaseException | None:
         """Write down how a relay ended; the failure as the caller should see it."""

@@ -135,6 +135,16 @@ async def relay_reply(
     left_s = context.time_left_s()
     alarm = _Alarm(stream, left_s) if left_s is not None else None
 
+    def ended(_task: asyncio.Task[Any]) -> None:
+        # A client that goes away cancels the task that relays, and nobody finishes the stream.
+        if alarm is not None:
+            alarm.cancel()
+        stream.abandon()
+
+    task = asyncio.current_task()
+    assert task is not None  # each request has one
+    task.add_done_callback(ended)
+
     def finish(error: Exception | None) -> bytes | None:
         if alarm is not None:
             alarm.cancel()

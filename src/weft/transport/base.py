@@ -136,6 +136,10 @@ class WireStream(ABC):
     def abort(self, error: Exception) -> None:
         """End the body with ``error`` now, whoever is reading or relaying it."""
 
+    @abstractmethod
+    def abandon(self) -> None:
+        """Whoever relayed it is gone (its client was): it was cancelled, unless it has been finished."""
+
     def __aiter__(self) -> Self:
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -230,21 +230,29 @@ class HttpTransport:
         raise placed(failure, endpoint.url + route.path, reply.elapsed_s)
 
 
+class _Lines(NamedTuple):
+    """What a request's calls have in common, and the signature in it."""
+
+    signed: str
+    lines: bytes
+
+
 def _identity(context: Context, signer: ContextSigner | None) -> bytes:
-    """The lines that are the same for every call of one request; made once for it."""
+    """The lines that are the same for every call of one request; made once for it, and again when its signature is old."""
     values = context.values
     if values is None:
         values = context.values = {}
-    lines = values.get("weft.transport.http")
-    if isinstance(lines, bytes):
-        return lines
+    signed = signer.sign(context) if signer is not None else ""
+    known = values.get("weft.transport.http")
+    if isinstance(known, _Lines) and known.signed == signed:
+        return known.lines
     fields = [("traceparent", context.traceparent())]
     if context.request_id:
         fields.append(("x-request-id", context.request_id))
     if signer is not None:
-        fields.append(("x-weft-context", signer.sign(context)))
-    made = values["weft.transport.http"] = encode_headers(fields)
-    return made
+        fields.append(("x-weft-context", signed))
+    made = values["weft.transport.http"] = _Lines(signed, encode_headers(fields))
+    return made.lines
 
 
 def content_type(headers: Headers) -> bytes:

@@ -160,7 +160,12 @@ class EventStream(WireStream):
                 self._has_begun = True
                 if on_first is not None:
                     on_first()
-            is_whole = self._has_begun and self._events.is_between_events and self._failure is None
+            is_whole = (
+                self._has_begun
+                and self._events.is_between_events
+                and self._failure is None
+                and not self._is_done
+            )
             return passed
 
         return pass_on
@@ -169,6 +174,8 @@ class EventStream(WireStream):
         """The block's events, each read and written anew: for those that say more than a piece of text, or are cut."""
         if self._failure is not None:
             raise self._failure
+        if self._is_done:
+            return b""  # what comes after the end is not part of the answer
         out: list[bytes] = []
         for event in self._events.feed(block):
             data: bytes | None = event.data
@@ -206,6 +213,10 @@ class EventStream(WireStream):
             body = self._reply.body
             body.close()
             body.fail(error)
+
+    def abandon(self) -> None:
+        """See :class:`weft.transport.base.WireStream`."""
+        self._settle(GeneratorExit())
 
     # End.
 

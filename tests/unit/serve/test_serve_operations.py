@@ -281,6 +281,9 @@ class FakeWire(WireStream):
     def abort(self, error: Exception) -> None:
         raise AssertionError("not asked")
 
+    def abandon(self) -> None:
+        """It is settled already, or was never asked."""
+
     async def _read(self) -> AsyncIterator[bytes]:
         for block in self._blocks:
             yield block

@@ -155,3 +155,23 @@ async def test_reading_says_what_was_wrong(chain: Chain, raw: bytes, words: str)
         _ = [chunk async for chunk in stream]
     assert len(chain.ended) == 1
     assert isinstance(chain.ended[0], RequestError)
+
+
+@pytest.mark.parametrize("size", CUTS)
+async def test_nothing_goes_out_behind_the_end(chain: Chain, size: int) -> None:
+    """A backend that says more after its end, or says it twice, is heard no longer."""
+    assert await chain.relay(*cut(FIRST + TEXT + DONE + TEXT + DONE + ERROR, size)) == FIRST + TEXT + DONE
+    assert chain.failure is None
+
+
+def test_text_behind_the_end_is_not_taken_for_more_of_the_answer() -> None:
+    """Also where it looks exactly like the text before it."""
+
+    async def send() -> StreamReply:
+        raise AssertionError("not asked")
+
+    pass_on = EventStream(send, ContractReader(chat_contract.CONTRACT.primary)).relays(drops_usage=False)
+    text = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    assert [pass_on(block) for block in (FIRST, text, text, DONE, text, text, DONE)] == [
+        FIRST, text, text, DONE, b"", b"", b""
+    ]  # fmt: skip
