@@ -18,12 +18,34 @@ def _discard(_block: bytes) -> None:
 
 @lru_cache(maxsize=1024)
 def _head_of_chunk(length: int) -> bytes:
-    """The head of the chunk that is ``length`` bytes long with head and end, as nearly all servers write it; else empty."""
+    """The head of the chunk that is ``length`` bytes long with head and end, as nearly all servers write it."""
     for digits in range(1, 6):
         size = length - digits - 4
         if size > 0 and len(head := b"%x\r\n" % size) == digits + 2:
             return head
-    return b""
+    return b"\0"  # no read begins like that, and is a chunk
+
+
+class Alike:
+    """What a stream's blocks have in common that a relay need not show to its ``pass_on``.
+
+    A block that begins with ``before`` and ends with ``behind``, and has no quote in between but the one that ``behind``
+    begins with, goes out as it came. Whoever passes blocks on changes it as it learns.
+    """
+
+    __slots__ = ("before", "before_size", "behind", "behind_size")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """No block is known to be alike."""
+        self.learn(b"\0", b"\0")
+
+    def learn(self, before: bytes, behind: bytes) -> None:
+        """Blocks that begin and end like this are."""
+        self.before, self.behind = before, behind
+        self.before_size, self.behind_size = len(before), len(behind)
 
 
 class Tap(Protocol):
@@ -176,23 +198,33 @@ class ReplyBody(BodyBuffer):
             self._wake()
 
     def _forwarder(
-        self, write: Callable[[bytes], object], pass_on: Callable[[bytes], bytes] | None
+        self,
+        write: Callable[[bytes], object],
+        pass_on: Callable[[bytes], bytes] | None,
+        alike: Alike | None,
     ) -> Callable[[bytes], bool]:
         """What :meth:`feed_reply` does, for reads that are one whole chunk, in as few steps as can be.
 
         Returns:
             Takes a read that follows a whole chunk; tells whether it was one, and is dealt with.
         """
+        shape = alike or Alike()
 
         def forward(data: bytes) -> bool:
             # Anything but one plain chunk, alone and whole, is left to the decoder; so is the last, which is empty.
-            head = _head_of_chunk(len(data))
-            if not head or not data.startswith(head) or not data.endswith(b"\r\n"):
+            size = len(data)
+            head = _head_of_chunk(size)
+            if not data.startswith(head) or not data.endswith(b"\r\n"):
                 return False
-            self.received_bytes += len(data)
+            start = len(head)
+            self.received_bytes += size
             try:
-                if pass_on is not None:
-                    block = data[len(head) : -2]
+                if pass_on is not None and not (
+                    data.startswith(shape.before, start)
+                    and data.endswith(shape.behind, 0, -2)
+                    and data.find(b'"', start + shape.before_size) == size - 2 - shape.behind_size
+                ):
+                    block = data[start:-2]
                     passed = pass_on(block)
                     if passed is not block:
                         if not passed:
@@ -227,6 +259,7 @@ class ReplyBody(BodyBuffer):
         *,
         chunked: bool = False,
         pass_on: Callable[[bytes], bytes] | None = None,
+        alike: Alike | None = None,
     ) -> None:
         """Hand every block to ``write`` straight from the socket's read, without waking a task; returns at the end.
 
@@ -237,6 +270,7 @@ class ReplyBody(BodyBuffer):
             write: Takes the bytes; runs in the backend connection's callback and must not wait.
             chunked: Frame each block as a chunk; chunks that came whole are passed on untouched.
             pass_on: Gets each payload and returns what is written of it; what it raises ends the relay.
+            alike: Which payloads it need not see.
 
         Raises:
             ServiceError: The body failed.
@@ -253,7 +287,7 @@ class ReplyBody(BodyBuffer):
             if not self.is_ended:
                 self._write, self._write_chunked = write, chunked
                 if chunked:
-                    self._source.forward = self._forward = self._forwarder(write, pass_on)
+                    self._source.forward = self._forward = self._forwarder(write, pass_on, alike)
                 if self._paused and not self._held:
                     self._tap.resume_body()
                 self._paused = False

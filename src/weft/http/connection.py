@@ -572,7 +572,7 @@ class Connection(asyncio.Protocol):
         begun_bytes = body.received_bytes
         try:
             write = direct_writer(self._transport)
-            await body.relay(write, chunked=is_chunked, pass_on=pass_on)
+            await body.relay(write, chunked=is_chunked, pass_on=pass_on, alike=response.alike)
             if self._is_writing_paused:
                 await self._drained()
         finally:

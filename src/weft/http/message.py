@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, overload
 from weft.errors import InvalidRequestError, PayloadTooLargeError, RequestError
 
 if TYPE_CHECKING:
-    from weft.http.body import ReplyBody
+    from weft.http.body import Alike, ReplyBody
 
 REASONS: dict[int, str] = {status.value: status.phrase for status in HTTPStatus}
 """Reason phrase of each status."""
@@ -282,6 +282,7 @@ class StreamResponse:
             backend's reply, which is then relayed straight from connection to connection.
         pass_on: Gets each block and returns what is sent of it, which may be nothing; what it raises ends the stream as a
             failing body does.
+        alike: Which blocks of a relayed body ``pass_on`` need not see.
         finish: Called once when the body has ended, with its error if it failed. Bytes that it returns are sent as the
             last block, and the reply ends cleanly; None after an error cuts the connection.
     """
@@ -292,6 +293,7 @@ class StreamResponse:
     content_type: str = "text/event-stream"
     pass_on: Callable[[bytes], bytes] | None = None
     finish: Callable[[Exception | None], bytes | None] | None = None
+    alike: Alike | None = None
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response | StreamResponse]]

@@ -291,7 +291,9 @@ class RunRelay(RunStream, WireStream):
                 on_first()
 
         if self._wire is not None:
-            return self._wire.relays(drops_usage=drops_usage, on_first=first)
+            relayed = self._wire.relays(drops_usage=drops_usage, on_first=first)
+            self.alike = self._wire.alike
+            return relayed
         self._drops_usage = drops_usage
 
         def pass_on(event: bytes) -> bytes:

@@ -399,6 +399,7 @@ class Application:
             response.content_type,
             response.pass_on,
             finished,
+            response.alike,
         )
 
     def _end(self, exchange: Exchange, status: int) -> None:

@@ -159,7 +159,7 @@ async def relay_reply(
         return b"\n\n" + tail if failure is not None and tail is not None else tail
 
     pass_on = stream.relays(drops_usage=drops_usage)
-    return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish)
+    return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish, stream.alike)
 
 
 class _Alarm:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from weft.contracts import Contract
+from weft.http.body import Alike
 from weft.types import Usage
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -87,7 +88,12 @@ class WireStream(ABC):
 
     To relay: :meth:`open`, hand :attr:`body` on with each block as what :meth:`relays` returned makes of it, and call
     :meth:`finish` at the end.
+
+    Attributes:
+        alike: Blocks that may go out without having been shown; None: there are none.
     """
+
+    alike: Alike | None = None
 
     @abstractmethod
     async def open(self) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from weft.contracts import Operation
 from weft.errors import BackendReplyError, RequestError, ServiceError
 from weft.host import EventReader
-from weft.http.body import ReplyBody
+from weft.http.body import Alike, ReplyBody
 from weft.http.client import StreamReply
 from weft.http.sse import SSEReader, sse
 from weft.transport.base import WireStream
@@ -137,24 +137,16 @@ class EventStream(WireStream):
     ) -> Callable[[bytes], bytes]:
         """See :class:`weft.transport.base.WireStream`."""
         is_plain = self._reader.is_plain
+        alike = self.alike = Alike()
         is_whole = False  # whether what came so far ends with an event, and the first has been told
-        # What events of one stream have in common, before their text and behind it: one that begins and ends like one
-        # that was plain, and has no quote in between, is as plain.
-        before, behind, text_at, text_left = b"\0", b"", 0, 0
 
         def pass_on(block: bytes) -> bytes:
-            nonlocal is_whole, before, behind, text_at, text_left
-            if is_whole:
-                if (
-                    block.startswith(before)
-                    and block.endswith(behind)
-                    and block.find(b'"', text_at) == len(block) - text_left
-                ):
-                    return block
-                if block[-2:] == b"\n\n" and is_plain(block):
-                    before, behind = _around_text(block)
-                    text_at, text_left = len(before), len(behind)
-                    return block
+            nonlocal is_whole
+            if is_whole and block[-2:] == b"\n\n" and is_plain(block):
+                # An event that begins and ends like this one, and has no quote in its text, is as plain.
+                alike.learn(*_around_text(block))
+                return block
+            alike.forget()
             passed = self._read_and_pass(block, drops_usage=drops_usage)
             if passed and not self._has_begun:
                 self._has_begun = True
@@ -249,7 +241,7 @@ def _around_text(event: bytes) -> tuple[bytes, bytes]:
         end = event.find(b'"', begin)
         if begin > len(mark) and end >= 0 and event[end - 1 : end] != b"\\" and event.count(b"\n\n") == 1:
             return event[:begin], event[end:]
-    return b"\0", b""
+    return b"\0", b"\0"
 
 
 class _Tail(Struct):

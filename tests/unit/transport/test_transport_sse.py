@@ -64,7 +64,8 @@ class Chain:
                 self.failure = stream.finish(error)
                 return b""
 
-            return StreamResponse(stream.body, pass_on=stream.relays(drops_usage=drops_usage), finish=finish)
+            pass_on = stream.relays(drops_usage=drops_usage)
+            return StreamResponse(stream.body, pass_on=pass_on, finish=finish, alike=stream.alike)
 
         front = self.client.endpoint(await self.url(answer))
         reply = await front.request("POST", "/")
