@@ -235,8 +235,8 @@ def _start(
 
 
 def _megaservice(plan: Plan, services: Services) -> Target:
-    async def call(operation: str, request: Any) -> Any:
-        return await services.runners[plan.name].invoke(request)
+    def call(operation: str, request: Any) -> Awaitable[Any]:
+        return services.runners[plan.name].invoke(request)
 
     def stream(operation: str, request: Any) -> Any:
         return services.runners[plan.name].stream(request)
