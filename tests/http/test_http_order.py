@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from weft.http.body import ReplyBody
 from weft.http.connection import Connection
 from weft.http.message import ProtocolError, Request, Response
 from weft.http.outbox import BUSY
@@ -102,3 +104,33 @@ def test_chunk_sizes_in_one_read(size: bytes) -> None:
     decoder = ChunkDecoder()
     assert decoder.feed(size + b"\r\nhello\r\n") == b"hello"
     assert decoder.is_between_chunks
+
+
+class Source:
+    """Where a reply's body comes from: the connection takes reads to ``forward`` first."""
+
+    forward: Callable[[bytes], bool] | None = None
+
+    def pause_body(self) -> None:
+        pass
+
+    def resume_body(self) -> None:
+        pass
+
+    def drop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("read", [b"\0\r\n", b"\0a\r\n", b"\0ab\r\n", b"\r\n", b"\0" * 2_000_000 + b"\r\n"])
+async def test_what_is_no_chunk_is_never_forwarded_as_one(read: bytes) -> None:
+    """The decoder refuses it; passed on as it came, it would break the framing of the client's connection."""
+    source, written = Source(), []
+    body = ReplyBody(asyncio.get_running_loop(), source)
+    task = asyncio.ensure_future(body.relay(written.append, chunked=True))
+    await asyncio.sleep(0)
+    assert source.forward is not None
+    assert source.forward(b"5\r\nhello\r\n")
+    assert not source.forward(read)
+    assert written == [b"5\r\nhello\r\n"]
+    body.feed_reply(b"", True)
+    await task

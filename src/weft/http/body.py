@@ -18,12 +18,12 @@ def _discard(_block: bytes) -> None:
 
 @lru_cache(maxsize=1024)
 def _head_of_chunk(length: int) -> bytes:
-    """The head of the chunk that is ``length`` bytes long with head and end, as nearly all servers write it."""
+    """The head of the chunk that is ``length`` bytes long with head and end, as nearly all servers write it; else empty."""
     for digits in range(1, 6):
         size = length - digits - 4
         if size > 0 and len(head := b"%x\r\n" % size) == digits + 2:
             return head
-    return b"\0"  # no read begins like that, and is a chunk
+    return b""
 
 
 class Alike:
@@ -214,7 +214,7 @@ class ReplyBody(BodyBuffer):
             # Anything but one plain chunk, alone and whole, is left to the decoder; so is the last, which is empty.
             size = len(data)
             head = _head_of_chunk(size)
-            if not data.startswith(head) or not data.endswith(b"\r\n"):
+            if not head or not data.startswith(head) or not data.endswith(b"\r\n"):
                 return False
             start = len(head)
             self.received_bytes += size
