@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
@@ -537,9 +538,10 @@ def status_error(
 
 def _seconds(retry_after: str | None) -> float:
     try:
-        return max(0.0, float(retry_after)) if retry_after else 1.0
+        seconds = float(retry_after) if retry_after else 1.0
     except ValueError:
         return 1.0  # a date, which nobody sends for seconds
+    return max(0.0, seconds) if isfinite(seconds) else 1.0
 
 
 def _quote(body: bytes) -> str:

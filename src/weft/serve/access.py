@@ -77,7 +77,10 @@ class Access:
 
     def is_same_origin(self, origin: str, host: str) -> bool:
         """Whether the page came from here. The scheme does not count: TLS may end at a proxy in front."""
-        parts = urlsplit(origin.lower())
+        try:
+            parts = urlsplit(origin.lower())
+        except ValueError:
+            return False  # no origin of any page
         return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc == host.lower()
 
     def allows_cross_origin(self, origin: str) -> bool:

@@ -275,7 +275,7 @@ class Application:
             raise UnavailableError(f"{self.name} is {'starting' if self.state != 'stopped' else 'stopping'}")
         if method in _BODY_METHODS and (content_type := get("content-type")) != "application/json":
             self._check_content_type(request, route, content_type)
-        if (timeout := get("x-weft-timeout-ms")) is not None and timeout.isdigit():
+        if (timeout := get("x-weft-timeout-ms")) is not None and timeout.isdecimal():
             exchange.context.deadline = monotonic() + int(timeout[:12]) / 1000
         if self._verifier is not None and (signed := get("x-weft-context")) is not None:
             self._identify(exchange.context, signed, self._verifier)
@@ -312,8 +312,9 @@ class Application:
                 name, _, value = pair.partition("=")
                 if name == "token" and self.access.is_token(value):
                     cookie = self.access.set_cookie(secure=request.scheme == "https")
-                    # raw_path begins with one slash on purpose: "//host" would lead to another server.
-                    target = "/" + request.raw_path.lstrip("/")
+                    # It begins with one slash on purpose: "//host" would lead to another server, and to a browser
+                    # a backslash is a slash.
+                    target = "/" + request.raw_path.lstrip("/\\")
                     headers = [
                         ("set-cookie", cookie),
                         ("location", target),

@@ -13,6 +13,13 @@ import msgspec
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
+def _shown(text: str, *, keep: str = "") -> str:
+    """``text`` for a terminal, which what a client has sent must not steer."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
 class Log:
     """Writes lines for one process.
 
@@ -48,7 +55,7 @@ class Log:
             shown = " ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
             prefix = "" if level == "info" else f"{level}: "
             line = f"{time.strftime('%H:%M:%S')} {self._name}: {prefix}{message}{'  ' + shown if shown else ''}\n"
-            line += str(fields.get("traceback", ""))
+            line = _shown(line[:-1]) + "\n" + _shown(str(fields.get("traceback", "")), keep="\n")
         else:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
             entry = {"time": stamp, "level": level, "process": self._name, "message": message} | fields

@@ -16,6 +16,9 @@ from weft.types import Upload
 LIMITS: Final = FormLimits(max_parts=1100)
 """1,000 files, as the contract says, and the fields beside them."""
 
+_MAX_DIGITS: Final = 18
+"""Of a number: more than fits anything. Python itself refuses to read thousands of digits."""
+
 _decode_links = msgspec.json.Decoder(list[str]).decode
 
 FORM_SCHEMA: Final[dict[str, Any]] = {
@@ -91,8 +94,9 @@ def _number(fields: dict[str, str], name: str) -> int | None:
     text = fields.get(name, "").strip()
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise InvalidRequestError(f"{name} must be a whole number, not '{text}'", param=name)
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
+        shown = text if len(text) <= _MAX_DIGITS else text[:_MAX_DIGITS] + "..."
+        raise InvalidRequestError(f"{name} must be a whole number, not '{shown}'", param=name)
     return int(text)
 
 

@@ -7,6 +7,7 @@ that *we* may not ask, which is nothing that our caller can mend.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -109,9 +110,10 @@ def _made(cls: type[RequestError], text: str, members: _Members) -> RequestError
 
 def _seconds(retry_after: str | None) -> float:
     try:
-        return max(0.0, float(retry_after)) if retry_after else 1.0
+        seconds = float(retry_after) if retry_after else 1.0
     except ValueError:
         return 1.0  # a date, which nobody sends for seconds
+    return max(0.0, seconds) if isfinite(seconds) else 1.0
 
 
 def is_error_event(data: bytes) -> bool:
