@@ -133,13 +133,23 @@ def _report_unused(scope: Scope, edges: Mapping[str, Iterable[str]], output: Inp
     idle = (
         scope.steps.keys() - reachable(edges, roots) - {head for needed in edges.values() for head in needed}
     )
-    for name in sorted(idle):
+    for name in sorted(idle - _ahead_of_unknown(scope)):
         scope.problems.add(
             "unused-node",
             f"nothing needs node '{name}'",
             scope.steps[name].spec.marks.here,
             help="read it, take it out, or say that it is meant: effect: true",
         )
+
+
+def _ahead_of_unknown(scope: Scope) -> set[str]:
+    """The nodes that the flow might bind to one of which nobody knows what it takes, its component being unknown."""
+    flow = scope.spec.flow
+    if flow is None:
+        return set()
+    unknown = [name for name, step in scope.steps.items() if step.operation is None]
+    above = {name: flow.before(name) for name in scope.steps}
+    return set(reachable(above, unknown))
 
 
 def _has_unknown_heads(scope: Scope) -> bool:
