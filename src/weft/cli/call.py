@@ -7,7 +7,7 @@ import sys
 import click
 import msgspec
 
-from weft.cli.remote import check, gateway, run, url_option
+from weft.cli.remote import RemoteError, check, gateway, run, said, url_option
 from weft.errors import UsageError
 
 
@@ -16,7 +16,7 @@ from weft.errors import UsageError
 @click.argument("json_text", metavar="JSON")
 @url_option
 def command(name: str, json_text: str, url: str | None) -> None:
-    """Send JSON to NAME and print the JSON that comes back.
+    """Send JSON to NAME and print the JSON that comes back, or the events where JSON asks for a stream.
 
     NAME is a megaservice or an exposed service (GET /v1/models lists them), or a path that begins with a
     slash. JSON '-' is read from standard input.
@@ -51,4 +51,17 @@ async def _call(name: str, value: object, url: str | None) -> str:
         reply = await server.request(
             "POST", path, msgspec.json.encode(value), headers=[("content-type", "application/json")]
         )
+        if reply.status < 400 and reply.headers.get("content-type", "").startswith("text/event-stream"):
+            return _whole_stream(reply.body.decode())
         return msgspec.json.format(msgspec.json.encode(check(reply)), indent=2).decode()
+
+
+def _whole_stream(text: str) -> str:
+    """The events as they came; one that tells of an error is the command's error, after what came before it."""
+    for line in text.splitlines():
+        if line.startswith('data: {"error"'):
+            click.echo(text.rstrip())
+            raise RemoteError(
+                said(msgspec.json.decode(line.removeprefix("data: "))) or "the stream broke off"
+            )
+    return text.rstrip()

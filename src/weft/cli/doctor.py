@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from weft.cli.ports import PORTS
 from weft.cli.settings import Settings, from_environment, tls_context
 
 NEEDED_BYTES = 1_000_000_000
@@ -41,7 +42,9 @@ class Finding:
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--port", default=8080, show_default=True, help="Port to examine.")
+@click.option(
+    "--port", type=PORTS, metavar="INTEGER", default=8080, show_default=True, help="Port to examine."
+)
 @click.option(
     "--backend", multiple=True, metavar="URL", help="A server that must be reachable; may be repeated."
 )

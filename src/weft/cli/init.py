@@ -131,4 +131,7 @@ def _component(cls: str) -> tuple[dict[Path, str], str]:
         test: TEST.format(cls=cls, file=file, test=test),
         spec: COMPONENT_SPEC.format(cls=cls, file=file, spec=spec, name=spec.stem),
     }
-    return files, f"weft check {spec} && python -m pytest {test} && weft up {spec}"
+    return (
+        files,
+        f"weft check {spec} && python -m pytest {test} && weft up {spec}\n(the tests need pytest: pip install pytest)",
+    )

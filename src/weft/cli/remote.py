@@ -65,14 +65,22 @@ def _proxies(settings: Settings) -> dict[str, Any]:
 
 
 def check(reply: Reply) -> Any:
-    """The JSON of a reply; an error status raises with what the server said."""
+    """The JSON of a reply, None for an empty one; an error status, or what is not JSON, raises with what was said."""
+    readable = True
     try:
         body = msgspec.json.decode(reply.body) if reply.body else None
     except msgspec.DecodeError:
-        body = None
-    if reply.status < 400:
-        return body
-    raise RemoteError(said(body) or f"the server answered {reply.status}")
+        body, readable = None, False
+    if reply.status >= 400:
+        raise RemoteError(
+            said(body) or f"the server answered {reply.status}", hint=None if said(body) else _STRANGER
+        )
+    if not readable:
+        raise RemoteError("the server's reply is not JSON", hint=_STRANGER)
+    return body
+
+
+_STRANGER = "is that Weft's gateway? say where it is: --url, or WEFT_URL"
 
 
 def said(body: Any) -> str | None:

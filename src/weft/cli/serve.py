@@ -9,12 +9,13 @@ from typing import Any
 import click
 import msgspec
 
+from weft.cli.ports import PORTS
 from weft.errors import UsageError
 
 
 @click.command("serve")
 @click.argument("component")
-@click.option("--port", type=int, required=True, help="Port to listen on.")
+@click.option("--port", type=PORTS, metavar="INTEGER", required=True, help="Port to listen on.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address; wider than loopback asks for a token."
 )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from weft.cli.ports import PORTS
+
 if TYPE_CHECKING:
     from weft.plan import Plans
 
@@ -20,7 +22,10 @@ EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 @click.command("up")
 @click.argument("spec", default="chatqna")
 @click.option(
-    "--port", type=int, help="Port to listen on; taken: exit status 9.  [default: 8080, or the next free one]"
+    "--port",
+    type=PORTS,
+    metavar="INTEGER",
+    help="Port to listen on; taken: exit status 9.  [default: 8080, or the next free one]",
 )
 @click.option(
     "--host",
@@ -49,7 +54,7 @@ EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 @click.option("--ends-with-stdin", is_flag=True, hidden=True)
 @click.option("--offline", is_flag=True, help="Take models from the cache only.")
 def command(**options: Any) -> None:
-    """Start a megaservice and its gateway. SPEC is a file, or the name of a packaged example.
+    """Start a megaservice and its gateway. SPEC is a file, or the name of a packaged example; chatqna if not given.
 
     Ctrl-C drains what is in flight and ends everything that was started; a second one ends it at once.
     """
