@@ -23,6 +23,7 @@ from weft.cli.main import COMMANDS, group
 from weft.cli.settings import Settings
 from weft.cli.specs import find
 from weft.gateway.build import Assembly, gateway
+from weft.http import message
 from weft.plan import check
 from weft.registry.components import Components
 from weft.serve.access import Access
@@ -81,6 +82,17 @@ def error_codes() -> str:
         status = getattr(found, "status", "") if issubclass(found, errors.RequestError) else ""
         line = (inspect.getdoc(found) or "").splitlines()[0]
         parts.append(f"| `{found.code}` | {status} | {found.exit_code} | {line} |\n")
+    parts.append("\nWhat the server says of a request that does not come to a route:\n\n")
+    parts.append("| code | HTTP status | meaning |\n|---|---|---|\n")
+    refusals = (found for found in vars(message).values() if isinstance(found, type))
+    for found in refusals:
+        if issubclass(found, errors.RequestError) and found.__module__ == message.__name__:
+            line = (inspect.getdoc(found) or "").splitlines()[0]
+            parts.append(f"| `{found.code}` | {found.status} | {line} |\n")
+    parts.append(
+        "\n`files_refused` (400, `/v1/dataprep/ingest`) says of each file in `files` what became of it; those that went in "
+        "stay in.\n"
+    )
     return "".join(parts)
 
 

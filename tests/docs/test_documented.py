@@ -63,6 +63,16 @@ def test_errors_are_documented() -> None:
         assert f"| {code} | {meaning} |" in commands
 
 
+def test_every_code_that_is_sent_is_documented() -> None:
+    """Also those of the HTTP server, which errors.py does not know."""
+    text = page("errors.md")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/weft/http").rglob("*.py"))
+    source += (ROOT / "src/weft/serve/operations.py").read_text(encoding="utf-8")
+    sent = set(re.findall(r'\bcode(?:": | = )"(\w+)"', source))
+    assert {"request_timeout", "headers_too_large", "files_refused"} <= sent
+    assert [code for code in sorted(sent) if f"`{code}`" not in text] == []
+
+
 def test_components_and_contracts_are_documented() -> None:
     """Each installed one; each contract's own route is in the specification too."""
     registry = Components()
