@@ -117,6 +117,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "service": lambda: ServiceError("it is out of order"),
     "unavailable": lambda: UnavailableError("it is starting"),
     "overloaded": lambda: OverloadedError("it is full", retry_after_s=0.0),
+    "away": lambda: OverloadedError("it is full for the day", retry_after_s=86_400.0),
     "invalid": lambda: InvalidRequestError("there is no such language", param="note"),
     "backend": lambda: BackendStatusError("POST /x: 500: oh no", backend_status=500),
     "refused": lambda: BackendStatusError("POST /x: 422: no", backend_status=422),

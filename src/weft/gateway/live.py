@@ -15,9 +15,9 @@ from weft.errors import (
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
-    OverloadedError,
     ServiceError,
     StateError,
+    WeftError,
     did_you_mean,
 )
 from weft.gateway.fit import misfit, stated_contract
@@ -189,7 +189,7 @@ class LiveServices:
             reply = await self._client(service.url).request("GET", "/health/ready")
             if reply.status >= 400:
                 state, reason = "unready", f"/health/ready answered {reply.status}"
-        except (ServiceError, OverloadedError) as error:
+        except WeftError as error:  # an address that somebody wrote into the file by hand may be none
             state, reason = "unready", str(error)
         self._registry.mark(service.name, state, reason)
 

@@ -257,9 +257,14 @@ def check_address(url: str) -> None:
     Raises:
         InvalidRequestError: It may not.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.port is None or parts.port > 0
+    except ValueError:  # a port beyond 65,535, a bracket that is not closed
+        is_whole = False
     if (
-        parts.scheme not in ("http", "https")
+        not is_whole
+        or parts.scheme not in ("http", "https")
         or not parts.hostname
         or parts.username
         or parts.query

@@ -34,6 +34,9 @@ BACKOFF_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 """The longest pause: whoever asks is waiting."""
 
+RETRY_AFTER_MOST_S: Final = 30.0
+"""A service that asks to be left alone for longer is not waited for: the caller is told, and knows better whether to wait."""
+
 
 Where: TypeAlias = tuple[int, int, str, str, int, int, int]
 """Step, parent, node, service, attempt, iteration and start of an attempt."""
@@ -279,6 +282,8 @@ class Step:
         # Full jitter: clients that failed together must not come back together.
         pause_s = min(BACKOFF_MOST_S, BACKOFF_S * 2.0 ** (attempt + 1)) * tools.random()
         if isinstance(error, OverloadedError):
+            if error.retry_after_s > RETRY_AFTER_MOST_S:
+                return None
             pause_s = max(pause_s, error.retry_after_s)
         if run.deadline_ns is not None and tools.clock.now_ns() + pause_s * 1e9 >= run.deadline_ns:
             return None

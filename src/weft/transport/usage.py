@@ -33,7 +33,7 @@ def header_of(context: Context) -> tuple[tuple[str, str], ...]:
 def read_header(value: str) -> Usage | None:
     """What a reply's header says; None for what is no such header."""
     parts = value.split(",")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
         return None
     asked, answered = int(parts[0]), int(parts[1])
     return Usage(asked, answered, asked + answered)

@@ -41,7 +41,10 @@ def test_a_taken_name_is_refused() -> None:
         registry.add(reranker("http://127.0.0.1:7001"))
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://u:p@host", "nonsense", "http://host/?a=b"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://x", "http://", "http://u:p@host", "nonsense", "http://host/?a=b", "http://[", "http://h:99999"],
+)
 def test_a_malformed_address_is_refused(url: str) -> None:
     """Only a plain http(s) base address is taken."""
     with pytest.raises(InvalidRequestError) as caught:

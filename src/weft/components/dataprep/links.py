@@ -32,7 +32,7 @@ async def fetch(host: Host, link: str, *, timeout_s: float, max_bytes: int) -> U
             )
             async with reply:
                 if reply.status in REDIRECTS and (target := reply.header("location")):
-                    address = urljoin(address, target)
+                    address = _redirected(address, target)
                     continue
                 if reply.status != 200:
                     raise RefusedError(f"the server answered {reply.status}")
@@ -45,6 +45,13 @@ async def fetch(host: Host, link: str, *, timeout_s: float, max_bytes: int) -> U
             raise RefusedError(f"it cannot be fetched: {error.message}") from error
         return Upload(link, bytes(content), reply.header("content-type") or "text/html")
     raise RefusedError(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+def _redirected(address: str, target: str) -> str:
+    try:
+        return urljoin(address, target)
+    except ValueError as error:
+        raise RefusedError(f"it redirects to what is no web address: {error}") from error
 
 
 def _parts(address: str) -> tuple[str, str]:

@@ -319,6 +319,7 @@ async def test_a_link_is_fetched_guarded_and_named_by_its_address(kit: Kit) -> N
         ("http://x/", Page(status=404), "the server answered 404"),
         ("http://x/", Page(status=302, location="http://x/"), "redirects more than 5 times"),
         ("http://x/", Page(status=302, location="file:///etc/passwd"), "not a web address"),
+        ("http://x/", Page(status=302, location="http://["), "redirects to what is no web address"),
         ("http://x/", Page(b"x" * 30_000_000), "larger than 20,000,000 bytes"),
         ("http://x/", UnreachableError("10.0.0.1 is not a public address"), "not a public address"),
         ("http://x/", Page(b"\x00\x01", content_type="image/png"), "are not read; supported are"),
