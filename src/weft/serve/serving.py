@@ -156,6 +156,9 @@ class Serving:
 
     async def _drain(self, stop: Stop) -> None:
         await self.app.drain()
+        if count := self.app.in_flight:
+            what = "a request" if count == 1 else f"{count} requests"
+            self.app.log.info(f"waiting for {what} under way; Ctrl-C again ends at once")
         if self._drain_delay_s and not await _unless(stop.now, asyncio.sleep(self._drain_delay_s)):
             return
         await _unless(stop.now, self._drain_servers())

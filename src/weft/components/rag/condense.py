@@ -124,7 +124,12 @@ class CondenseQuestion:
         asked = [message.text() for message in request.messages if message.role == "user"]
         asked = [_bounded(text) for text in asked if text.strip()]
         if not asked:
-            raise InvalidRequestError("there is no message of the user with text in it", param="messages")
+            roles = ", ".join(sorted({f"'{message.role}'" for message in request.messages})) or "none at all"
+            raise InvalidRequestError(
+                "there is no message of the user with text in it",
+                param="messages",
+                hint=f"a question has the role 'user'; the roles here: {roles}",
+            )
         last, before = asked[-1], asked[:-1]
         if not before or stands_alone(last):
             return CondenseResponse(last)

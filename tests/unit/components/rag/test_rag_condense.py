@@ -134,6 +134,7 @@ async def test_a_conversation_without_a_question_is_refused(messages: list[Messa
     with pytest.raises(InvalidRequestError) as refused:
         await CondenseQuestion().invoke(CondenseRequest(messages))
     assert refused.value.param == "messages"
+    assert "has the role 'user'; the roles here: " in str(refused.value)
 
 
 @pytest.mark.parametrize(
