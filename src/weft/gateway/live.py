@@ -23,7 +23,7 @@ from weft.errors import (
 from weft.gateway.fit import misfit, stated_contract
 from weft.host import Host, HttpClient
 from weft.http.message import Request, Response
-from weft.registry.services import Registration, ServiceRegistry, State, check_address
+from weft.registry.services import Registration, ServiceRegistry, State, check_address, check_name
 from weft.serve.application import Application, RouteDoc, named
 from weft.serve.log import Log
 
@@ -126,6 +126,8 @@ class LiveServices:
                 param="contract",
                 hint=did_you_mean(new.contract, choices, what="contracts"),
             )
+        # What is wrong with the request is said before the service is asked, which may not answer.
+        check_name(new.name)
         url = new.url.rstrip("/")
         check_address(url)
         try:

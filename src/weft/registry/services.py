@@ -160,11 +160,7 @@ class ServiceRegistry:
             ConflictError: The name belongs to a service at another address or of another contract.
             InvalidRequestError: The name or the address is malformed.
         """
-        if not _NAME.fullmatch(service.name):
-            raise InvalidRequestError(
-                "a service's name is lower-case letters, digits and hyphens, at most 63, and begins with a letter",
-                param="name",
-            )
+        check_name(service.name)
         check_address(service.url)
         with self._writing():
             known = self._services.get(service.name)
@@ -249,6 +245,19 @@ else:
 
     def _unlock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def check_name(name: str) -> None:
+    """Whether a service may be called that.
+
+    Raises:
+        InvalidRequestError: It may not.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequestError(
+            "a service's name is lower-case letters, digits and hyphens, at most 63, and begins with a letter",
+            param="name",
+        )
 
 
 def check_address(url: str) -> None:

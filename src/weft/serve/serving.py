@@ -158,7 +158,8 @@ class Serving:
         await self.app.drain()
         if count := self.app.in_flight:
             what = "a request" if count == 1 else f"{count} requests"
-            self.app.log.info(f"waiting for {what} under way; Ctrl-C again ends at once")
+            message = f"waiting for {what} under way; Ctrl-C again ends at once"
+            self.app.log.info(message)
         if self._drain_delay_s and not await _unless(stop.now, asyncio.sleep(self._drain_delay_s)):
             return
         await _unless(stop.now, self._drain_servers())

@@ -188,6 +188,7 @@ async def test_a_name_cannot_be_taken_over(rig: Rig) -> None:
         ({"contract": "rerankr"}, 400, "contract", "did you mean 'reranker'"),
         ({"contract": "chat"}, 409, "contract", "it is a 'reranker', not a 'chat'"),
         ({"name": "Team Rank"}, 400, "name", "lower-case"),
+        ({"name": "Team Rank", "url": "http://127.0.0.1:9"}, 400, "name", "lower-case"),
     ],
 )
 async def test_what_cannot_be_registered_is_refused(
