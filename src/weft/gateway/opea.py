@@ -8,13 +8,13 @@ unless OpenAI's chunks are asked for with ``?format=openai`` or ``Accept: text/e
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from weft.contracts.base import invalid
 from weft.contracts.chat import ChatChunk
-from weft.errors import InvalidRequestError
+from weft.errors import InvalidRequestError, did_you_mean
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -27,6 +27,9 @@ FIELDS = frozenset(
     }
 )  # fmt: skip
 """Every field of OPEA's table; a route accepts them all, and says in ``x-weft-ignored`` which it did not use."""
+
+FORMATS: Final = ("opea", "openai")
+"""What the events of ``/v1/chatqna`` can be asked to be; the first is what they are unless asked."""
 
 
 def decode(body: bytes, request_type: type[Any], consumed: frozenset[str]) -> tuple[Any, list[str]]:
@@ -72,10 +75,22 @@ def decode(body: bytes, request_type: type[Any], consumed: frozenset[str]) -> tu
 
 
 def wants_openai(query: str, accept: str | None) -> bool:
-    """Whether the client asked for OpenAI's chunks."""
-    return "format=openai" in query.split("&") or (
-        accept is not None and "format=openai" in accept.replace(" ", "")
-    )
+    """Whether the client asked for OpenAI's chunks, by ``?format=openai`` or in its ``Accept``.
+
+    Raises:
+        InvalidRequestError: The query asks for another form than the two that there are.
+    """
+    asked = [pair[7:] for pair in query.split("&") if pair.startswith("format=")]
+    for name in asked:
+        if name not in FORMATS:
+            raise InvalidRequestError(
+                f"there is no format '{name}'",
+                param="format",
+                hint=did_you_mean(name, FORMATS, what="formats"),
+            )
+    if asked:
+        return asked[-1] == "openai"
+    return accept is not None and "format=openai" in accept.replace(" ", "")
 
 
 async def events(chunks: AsyncIterator[ChatChunk]) -> AsyncIterator[bytes]:
