@@ -530,13 +530,14 @@ def status_error(
     text = f"{method} {path} answered {status}: {_quote(body)}"
     if status == 429:
         where = f" (at {endpoint})" if endpoint else ""
-        return OverloadedError(text + where, retry_after_s=_seconds(retry_after))
+        return OverloadedError(text + where, retry_after_s=wait_of(retry_after))
     error = BackendStatusError(text, backend_status=status)
     error.at(endpoint=endpoint, elapsed_s=elapsed_s)
     return error
 
 
-def _seconds(retry_after: str | None) -> float:
+def wait_of(retry_after: str | None) -> float:
+    """Seconds in a ``Retry-After``; 1 where there is none, or none that is a finite number."""
     try:
         seconds = float(retry_after) if retry_after else 1.0
     except ValueError:

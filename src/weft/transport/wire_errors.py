@@ -7,7 +7,6 @@ that *we* may not ask, which is nothing that our caller can mend.
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from weft.errors import (
     ServiceError,
     UnavailableError,
 )
+from weft.http.client import wait_of
 
 
 class _Members(Struct):
@@ -79,7 +79,7 @@ def read_error(status: int, body: bytes, *, retry_after: str | None = None) -> R
     if status in (401, 403):
         return None
     if status == 429 or code == OverloadedError.code:
-        return OverloadedError(text or "the service is busy", retry_after_s=_seconds(retry_after))
+        return OverloadedError(text or "the service is busy", retry_after_s=wait_of(retry_after))
     cls = _classes().get(code)
     if cls is None or cls is RequestError:
         return UnavailableError(text) if status == 503 and text else None
@@ -106,14 +106,6 @@ def _made(cls: type[RequestError], text: str, members: _Members) -> RequestError
         error.message = text[: -len(places)]
         error.args = (error.message,)
     return error
-
-
-def _seconds(retry_after: str | None) -> float:
-    try:
-        seconds = float(retry_after) if retry_after else 1.0
-    except ValueError:
-        return 1.0  # a date, which nobody sends for seconds
-    return max(0.0, seconds) if isfinite(seconds) else 1.0
 
 
 def is_error_event(data: bytes) -> bool:
