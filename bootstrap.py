@@ -26,6 +26,7 @@ SYSTEM_PACKAGES = {
     "nginx": "nginx-light",
     "cc": "gcc",
     "openssl": "openssl",
+    "tesseract": "tesseract-ocr",
 }
 """Programs that some tests run, and the Debian packages that have them."""
 
