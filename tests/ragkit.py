@@ -21,7 +21,7 @@ from weft.contracts.chat import (
     ChunkChoice,
     Delta,
 )
-from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
+from weft.contracts.embedding import EmbeddingDescription, EmbeddingRequest, EmbeddingResponse
 from weft.serve.lanes import ThreadLane
 from weft.text import terms
 from weft.types import Document, Empty, Message, Usage, vector
@@ -47,6 +47,9 @@ class BagEmbedder:
     async def invoke(self, request: EmbeddingRequest) -> EmbeddingResponse:
         self.calls.append(request.texts)
         return EmbeddingResponse([bag(text) for text in request.texts], "bag-of-words")
+
+    async def describe(self, request: Empty) -> EmbeddingDescription:
+        return EmbeddingDescription("bag-of-words", dimensions=DIMENSIONS, normalised=True)
 
 
 class ScriptedModel:

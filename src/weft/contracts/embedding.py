@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from weft.contracts.base import Contract, Operation, Route, invalid
 from weft.errors import InvalidRequestError
-from weft.types import Usage, floats
+from weft.types import Empty, Usage, floats
 
 
 class EmbeddingRequest(Struct, omit_defaults=True):
@@ -34,11 +34,35 @@ class EmbeddingResponse(Struct, omit_defaults=True):
     usage: Usage | None = None
 
 
+class EmbeddingDescription(Struct, omit_defaults=True):
+    """What an embedding service can say about its model; None where it does not know.
+
+    Attributes:
+        model: The model's name.
+        digest: SHA-256 of its files: two models of one name and digest make the same vectors.
+        dimensions: Length of each vector.
+        normalised: Whether each vector has length 1.
+        max_tokens: How much of a text is looked at; the rest does not count.
+        languages: ISO 639-1 codes of those that it was trained for; None is also any language.
+    """
+
+    model: str = ""
+    digest: str | None = None
+    dimensions: int | None = None
+    normalised: bool | None = None
+    max_tokens: int | None = None
+    languages: list[str] | None = None
+
+
 class Embedder(Protocol):
     """What ``uses: {embedder: ...}`` binds."""
 
     async def invoke(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """One vector for each text, in order."""
+        ...
+
+    async def describe(self, request: Empty) -> EmbeddingDescription:
+        """What is known about the model."""
         ...
 
 
@@ -143,7 +167,14 @@ CONTRACT = Contract(
             forms=(OpenAIForm(), TeiForm()),
             form_fields=frozenset({"input", "encoding_format", "inputs"}),
             openai=True,
-        )
+        ),
+        "describe": Operation(
+            "describe",
+            Empty,
+            EmbeddingDescription,
+            routes=(Route("/v1/embeddings/describe"),),
+            default=EmbeddingDescription,
+        ),
     },
     protocol=Embedder,
 )

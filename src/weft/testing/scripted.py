@@ -19,7 +19,7 @@ from weft.contracts.chat import (
     Delta,
     collect,
 )
-from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
+from weft.contracts.embedding import EmbeddingDescription, EmbeddingRequest, EmbeddingResponse
 from weft.errors import ComponentError, ContextWindowError, InvalidRequestError
 from weft.text import terms
 from weft.types import Empty, Usage, vector
@@ -147,6 +147,10 @@ class ScriptedEmbedder:
         tokens = sum(len(text.split()) for text in request.texts)
         vectors = [self.vector(text) for text in request.texts]
         return EmbeddingResponse(vectors, "scripted", Usage(tokens, 0, tokens))
+
+    async def describe(self, request: Empty) -> EmbeddingDescription:
+        """What a script can say: how long its vectors are."""
+        return EmbeddingDescription("scripted", dimensions=self._dimensions, normalised=True)
 
     def vector(self, text: str) -> Raw:
         """The vector of one text, as documents carry it."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar, Final
 
-from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
+from weft.contracts.embedding import EmbeddingDescription, EmbeddingRequest, EmbeddingResponse
 from weft.errors import InvalidRequestError, MissingExtraError, OverloadedError, ServiceError
 from weft.host import Host, Lane
-from weft.types import Usage, vector
+from weft.types import Empty, Usage, vector
 
 MAX_TOKENS: Final = 256
 """What all-MiniLM-L6-v2 was trained on; of a longer text the rest is not looked at."""
+
+ENGLISH: Final = frozenset({"all-minilm-l6-v2", "all-minilm-l6-v2-int8"})
+"""Models of the catalogue that were trained on English alone."""
 
 MAX_TEXTS: Final = 2048
 """Of one request, as OpenAI's API has it."""
@@ -40,6 +43,8 @@ class OnnxEmbedder:
         batch: Texts that are embedded at once.
         queue: Texts that may wait; more are refused with 429.
         threads: Processor threads; None is all that the service may use.
+        languages: ISO 639-1 codes of those that the model was trained for; documents in others are refused when
+            they are taken in. None: what is known of the model by its name, else any.
     """
 
     exclusive: ClassVar[bool] = True
@@ -52,8 +57,11 @@ class OnnxEmbedder:
         batch: int = 32,
         queue: int = 8192,
         threads: int | None = None,
+        languages: list[str] | None = None,
     ) -> None:
         self._model, self._batch, self._queue, self._threads = model, batch, queue, threads
+        self._languages = languages if languages is not None else ["en"] if model in ENGLISH else None
+        self._digest: str | None = None
         self._waiting: list[tuple[_Pending, int]] = []
         self._wake: asyncio.Event | None = None
         self._lane: Lane | None = None
@@ -70,6 +78,7 @@ class OnnxEmbedder:
                 "onnx-embedder", package=error.name or "onnxruntime", extra="local"
             ) from error
         files = await host.models.files(self._model, kind="onnx-embedder")
+        self._digest = files.digest
         # Each request tokenises there; the queue of texts is what bounds them.
         self._lane = host.lane(threads=1, queue=self._queue)
         options = onnxruntime.SessionOptions()
@@ -114,6 +123,21 @@ class OnnxEmbedder:
             [vector(numbers) for numbers in pending.vectors],
             self._model,
             Usage(prompt_tokens=tokens, total_tokens=tokens),
+        )
+
+    async def describe(self, request: Empty) -> EmbeddingDescription:
+        """What is known about the model: it makes unit vectors, and looks at 256 tokens."""
+        dimensions = None
+        if self._session is not None:
+            size = self._session.get_outputs()[0].shape[-1]
+            dimensions = size if isinstance(size, int) else None
+        return EmbeddingDescription(
+            self._model,
+            digest=self._digest,
+            dimensions=dimensions,
+            normalised=True,
+            max_tokens=MAX_TOKENS,
+            languages=self._languages,
         )
 
     async def _work(self) -> None:

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from weft.components.embedding.batches import Batches, checked
-from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
+from weft.contracts.embedding import EmbeddingDescription, EmbeddingRequest, EmbeddingResponse
 from weft.errors import BackendReplyError, ServiceError
 from weft.host import Host, HttpClient
-from weft.types import Usage
+from weft.types import Empty, Usage
 
 _PATH: Final = "/embeddings"
 
@@ -101,6 +101,10 @@ class OpenAIEmbedder:
             return EmbeddingResponse(vectors, reply.model or self._model, reply.usage)
 
         return await self._batches.embed(request, ask)
+
+    async def describe(self, request: Empty) -> EmbeddingDescription:
+        """What is configured: the form has no way to ask the server."""
+        return EmbeddingDescription(self._model, dimensions=self._dimensions)
 
     def _http(self) -> HttpClient:
         if self._client is None:

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from weft.components.embedding.batches import Batches, checked
-from weft.contracts.embedding import EmbeddingRequest, EmbeddingResponse
+from weft.contracts.embedding import EmbeddingDescription, EmbeddingRequest, EmbeddingResponse
 from weft.errors import BackendReplyError, BackendStatusError, ServiceError
 from weft.host import Host, HttpClient
-from weft.types import Usage
+from weft.types import Empty, Usage
 
 _PATH: Final = "/embed"
 _JSON: Final = {"content-type": "application/json"}
@@ -26,6 +26,8 @@ BATCH: Final = 32
 class _Info(Struct):
     model_id: str = ""
     max_client_batch_size: int = BATCH
+    model_sha: str | None = None
+    max_input_length: int | None = None
 
 
 class _Body(Struct, omit_defaults=True):
@@ -105,6 +107,17 @@ class TeiEmbedder:
             return EmbeddingResponse(vectors, info.model_id, usage)
 
         return await self._batches.embed(request, ask)
+
+    async def describe(self, request: Empty) -> EmbeddingDescription:
+        """What the server says of its model."""
+        info = self._info or await self._learn(self._http())
+        return EmbeddingDescription(
+            info.model_id,
+            digest=info.model_sha,
+            dimensions=self._dimensions,
+            normalised=self._normalize,
+            max_tokens=info.max_input_length,
+        )
 
     async def _learn(self, client: HttpClient) -> _Info:
         """Which model it is and how many texts it takes; asked once, when the server is first needed."""
