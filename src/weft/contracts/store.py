@@ -7,13 +7,41 @@ the caller's groups into every search, so that no component can forget to.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from weft.contracts.base import Contract, Operation, Route
+from weft.errors import InvalidRequestError
 from weft.types import Document, Empty
+
+MAX_READ: Final = 1_000
+"""Passages of one page of a file."""
+
+
+def page(request: ReadRequest, place: Callable[[str], int | None], total: int) -> tuple[int, int] | None:
+    """How many passages to skip and to take for a read; None: there is nothing to take.
+
+    Args:
+        request: What is asked for.
+        place: How many passages stand before the one with this id; None: it is not there.
+        total: How many there are.
+
+    Raises:
+        InvalidRequestError: ``after`` or ``limit`` is out of bounds.
+    """
+    if not 1 <= request.limit <= MAX_READ:
+        raise InvalidRequestError(f"limit must be from 1 to {MAX_READ:,}", param="limit")
+    if request.after < 0:
+        raise InvalidRequestError("after must be 0 or more", param="after")
+    after = request.after
+    if request.around:
+        middle = place(request.around)
+        if middle is None:
+            return None
+        after = max(0, min(middle - request.limit // 2, total - request.limit))
+    return (after, min(request.limit, total - after)) if after < total else None
 
 
 class SearchRequest(Struct, omit_defaults=True):
@@ -114,6 +142,43 @@ class ListResponse(Struct):
     files: list[StoredFile]
 
 
+class ReadRequest(Struct, omit_defaults=True):
+    """The passages of one file, in the order in which they stand in it.
+
+    Attributes:
+        file: Its name, as :class:`ListResponse` has it; it is also the ``source`` of what document-ingest puts in.
+        after: How many passages to skip.
+        around: The id of a passage of the file: its neighbours are read, it in the middle, instead of from ``after``.
+        limit: How many at most, 1 to 1,000.
+        with_embeddings: Whether the passages carry their vectors.
+        tenant, readers: Set by the scoped store; what a component writes here is overwritten.
+    """
+
+    file: str
+    after: int = 0
+    around: str = ""
+    limit: int = 100
+    with_embeddings: bool = False
+    collection: str = ""
+    tenant: str = ""
+    readers: list[str] | None = None
+
+
+class ReadResponse(Struct, omit_defaults=True):
+    """Passages of a file; none, and a total of 0, for a file or a passage ``around`` that is not there.
+
+    Attributes:
+        after: How many passages stand before the first of these; the next page is ``after + len(documents)``.
+        total: How many passages of the file the caller may read.
+        digest: The file's; another than on the page before means that a new version came in between.
+    """
+
+    documents: list[Document]
+    after: int = 0
+    total: int = 0
+    digest: str = ""
+
+
 class CollectionsRequest(Struct, omit_defaults=True):
     """Which collections there are."""
 
@@ -150,6 +215,10 @@ class Store(Protocol):
 
     async def list(self, request: ListRequest) -> ListResponse:
         """The files that are in."""
+        ...
+
+    async def read(self, request: ReadRequest) -> ReadResponse:
+        """The passages of one file, in order."""
         ...
 
     async def collections(self, request: CollectionsRequest) -> CollectionsResponse:
@@ -190,6 +259,11 @@ class ScopedStore:
         """See :class:`Store`."""
         return await self._store.list(replace(request, tenant=self._scope()[0]))
 
+    async def read(self, request: ReadRequest) -> ReadResponse:
+        """See :class:`Store`."""
+        tenant, readers = self._scope()
+        return await self._store.read(replace(request, tenant=tenant, readers=readers))
+
     async def collections(self, request: CollectionsRequest) -> CollectionsResponse:
         """See :class:`Store`."""
         return await self._store.collections(replace(request, tenant=self._scope()[0]))
@@ -209,6 +283,7 @@ CONTRACT = Contract(
             ("upsert", UpsertRequest, UpsertResponse),
             ("delete", DeleteRequest, DeleteResponse),
             ("list", ListRequest, ListResponse),
+            ("read", ReadRequest, ReadResponse),
             ("collections", CollectionsRequest, CollectionsResponse),
             ("describe", Empty, StoreDescription),
         )

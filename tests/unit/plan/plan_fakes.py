@@ -21,6 +21,8 @@ from weft.contracts.store import (
     DeleteResponse,
     ListRequest,
     ListResponse,
+    ReadRequest,
+    ReadResponse,
     SearchRequest,
     SearchResponse,
     Store,
@@ -100,6 +102,9 @@ class FileStore:
         raise NotImplementedError
 
     async def list(self, request: ListRequest) -> ListResponse:
+        raise NotImplementedError
+
+    async def read(self, request: ReadRequest) -> ReadResponse:
         raise NotImplementedError
 
     async def collections(self, request: CollectionsRequest) -> CollectionsResponse:

@@ -25,7 +25,7 @@ import msgspec
 
 from weft.components.store.conditions import Filters, Scope, conditions, match_expression, readable
 from weft.components.store.schema import SCHEMA, SCHEMA_STEPS, newer_schema
-from weft.contracts.store import StoredFile
+from weft.contracts.store import ReadRequest, ReadResponse, StoredFile, page
 from weft.errors import StateError, UnavailableError
 from weft.types import Document, vector
 
@@ -212,6 +212,39 @@ class Passages:
         )
         return {number: _document(text, blob, embedding) for number, text, blob, embedding in rows}
 
+    def read(self, request: ReadRequest) -> ReadResponse:
+        """A page of a file, in one state of it."""
+        scope = Scope(request.tenant, request.collection, request.readers)
+        where, values = readable(scope)
+        of_file = f"FROM passages WHERE {where} AND file = ?"
+        values = [*values, request.file]
+        with self.reading() as connection:
+
+            def place(id: str) -> int | None:
+                row = connection.execute(
+                    f"SELECT position, number {of_file} AND id = ?", (*values, id)
+                ).fetchone()
+                if row is None:
+                    return None
+                before = f"SELECT count(*) {of_file} AND (position, number) < (?, ?)"
+                return int(connection.execute(before, (*values, *row)).fetchone()[0])
+
+            (total,) = connection.execute(f"SELECT count(*) {of_file}", values).fetchone()
+            digest = connection.execute(
+                "SELECT digest FROM files WHERE tenant = ? AND collection = ? AND name = ?",
+                (scope.tenant, scope.collection, request.file),
+            ).fetchone()
+            if (taken := page(request, place, total)) is None:
+                return ReadResponse([], request.after, 0 if request.around else total)
+            after, count = taken
+            rows = connection.execute(
+                f"SELECT text, document, CASE WHEN ? THEN embedding END {of_file}"
+                " ORDER BY position, number LIMIT ? OFFSET ?",
+                (request.with_embeddings, *values, count, after),
+            )
+            documents = [_document(*row) for row in rows]
+        return ReadResponse(documents, after, total, digest[0] if digest else "")
+
     def match(
         self,
         connection: sqlite3.Connection,
@@ -262,10 +295,11 @@ class Passages:
             kept = msgspec.structs.replace(document, text="", embedding=None, score=None)
             cursor = connection.execute(
                 "INSERT INTO passages(tenant, collection, file, id, text, heading, document, readers, fields,"
-                " embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " embedding, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     scope.tenant, scope.collection, file, document.id, document.text, _heading(document),
                     _encode(kept), readers, _encode(fields).decode(), embedding.tobytes(),
+                    document.start or 0,
                 ),
             )  # fmt: skip
             number = cursor.lastrowid

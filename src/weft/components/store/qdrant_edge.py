@@ -23,6 +23,8 @@ from weft.contracts.store import (
     Hit,
     ListRequest,
     ListResponse,
+    ReadRequest,
+    ReadResponse,
     SearchRequest,
     SearchResponse,
     StoreDescription,
@@ -118,6 +120,10 @@ class QdrantEdge:
     async def list(self, request: ListRequest) -> ListResponse:
         """See :class:`weft.contracts.store.Store`."""
         return await self._searches.run(self._engine.list, request)
+
+    async def read(self, request: ReadRequest) -> ReadResponse:
+        """See :class:`weft.contracts.store.Store`."""
+        return await self._searches.run(self._engine.read, request)
 
     async def collections(self, request: CollectionsRequest) -> CollectionsResponse:
         """See :class:`weft.contracts.store.Store`."""
@@ -305,6 +311,10 @@ class _Engine:
     def list(self, request: ListRequest) -> ListResponse:
         """The files of a collection."""
         return ListResponse(self._passages.files(Scope(request.tenant, request.collection)))
+
+    def read(self, request: ReadRequest) -> ReadResponse:
+        """A page of a file."""
+        return self._passages.read(request)
 
     def collections(self, request: CollectionsRequest) -> CollectionsResponse:
         """The collections of a tenant."""

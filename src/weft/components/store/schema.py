@@ -36,6 +36,12 @@ SCHEMA_STEPS: Final = (
         VALUES ('delete', old.number, old.text, old.heading);
     END;
     """,
+    """
+    ALTER TABLE passages ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+    UPDATE passages SET position = coalesce(json_extract(CAST(document AS TEXT), '$.start'), 0);
+    DROP INDEX passages_of_file;
+    CREATE INDEX passages_of_file ON passages(tenant, collection, file, position, number);
+    """,
 )
 """What leads from each schema version to the next; the version of a file is the number of steps it has had."""
 

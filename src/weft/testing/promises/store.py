@@ -11,6 +11,7 @@ from weft.contracts.store import (
     DeleteRequest,
     Hit,
     ListRequest,
+    ReadRequest,
     SearchRequest,
     UpsertRequest,
 )
@@ -235,6 +236,9 @@ async def readers_are_asked_for(subject: Subject) -> None:
     for readers, ids in ((None, ["p0"]), (["staff"], ["p0", "p1"] if is_inside else ["p0"])):
         found = sorted(_ids(await _search(subject, readers=readers)))
         expect(found == ids, f"readers {readers} found {found}")
+        reply = await subject.ask(ReadRequest("a.txt", collection=COLLECTION, readers=readers), "read")
+        read = [document.id for document in reply.documents]
+        expect(read == ids and reply.total == len(ids), f"readers {readers} read {read} of {reply.total}")
 
 
 @STORE("8.7.12")
@@ -246,6 +250,8 @@ async def tenants_are_apart(subject: Subject) -> None:
         found = _ids(await _search(subject, tenant=tenant))
         own = not tenant or subject.instance is None
         expect(bool(found) == own, f"tenant {tenant!r} found {found}")
+        reply = await subject.ask(ReadRequest("a.txt", collection=COLLECTION, tenant=tenant), "read")
+        expect(bool(reply.documents) == own, f"tenant {tenant!r} read {len(reply.documents)} passages")
     if subject.instance is not None:
         files = (await subject.ask(ListRequest(COLLECTION, tenant="another"), "list")).files
         names = (await subject.ask(CollectionsRequest(tenant="another"), "collections")).collections
@@ -275,6 +281,47 @@ async def wrong_requests_are_refused(subject: Subject) -> None:
         except Broken as error:
             raise Broken(f"{what}: {error.came}") from error
     expect(len(await _search(subject)) == 3, "a request that was refused changed what is in")
+
+
+@STORE("8.7.14")
+async def a_file_is_read_in_order(subject: Subject) -> None:
+    """`read` must give the passages of one file in the order of their `start`, or of the request that put them in, page
+    by page, or those around one of them; a file that is not there has none."""
+    await _close(subject)
+    order = (2, 0, 3, 1, 4)
+    documents = [_passage(subject, n, f"part {n}", start=100 * n, end=100 * n + 50) for n in order]
+    await subject.ask(UpsertRequest(documents, "a.txt", "d1", collection=COLLECTION), "upsert")
+    plain = [_passage(subject, n, f"plain {n}") for n in (9, 7, 8)]
+    await subject.ask(UpsertRequest(plain, "b.txt", collection=COLLECTION), "upsert")
+
+    async def read(file: str = "a.txt", **fields: Any) -> tuple[list[str], int, int]:
+        reply = await subject.ask(ReadRequest(file, collection=COLLECTION, **fields), "read")
+        return [document.id for document in reply.documents], reply.after, reply.total
+
+    for what, fields, expected in (
+        ("all", {}, (["p0", "p1", "p2", "p3", "p4"], 0, 5)),
+        ("a page", {"after": 1, "limit": 2}, (["p1", "p2"], 1, 5)),
+        ("the last page", {"after": 4, "limit": 2}, (["p4"], 4, 5)),
+        ("beyond the end", {"after": 9}, ([], 9, 5)),
+        ("around one", {"around": "p2", "limit": 3}, (["p1", "p2", "p3"], 1, 5)),
+        ("around the first", {"around": "p0", "limit": 3}, (["p0", "p1", "p2"], 0, 5)),
+        ("around one that is not there", {"around": "p9"}, ([], 0, 0)),
+        ("in the order they came", {"file": "b.txt"}, (["p9", "p7", "p8"], 0, 3)),
+        ("no file", {"file": "c.txt"}, ([], 0, 0)),
+    ):
+        came = await read(**fields)
+        expect(came == expected, f"{what}: {came}, not {expected}")
+    reply = await subject.ask(ReadRequest("a.txt", collection=COLLECTION), "read")
+    expect(reply.digest == "d1", f"digest {reply.digest!r}")
+    expect(reply.documents[0].embedding is None, "a vector came that was not asked for")
+    for what, request in (
+        ("limit 0", ReadRequest("a.txt", limit=0, collection=COLLECTION)),
+        ("after -1", ReadRequest("a.txt", after=-1, collection=COLLECTION)),
+    ):
+        try:
+            await subject.refuses(request, "read")
+        except Broken as error:
+            raise Broken(f"{what}: {error.came}") from error
 
 
 def _samples() -> list[SearchRequest]:
