@@ -6,6 +6,7 @@ A megaservice fulfils its contract by running its plan, so it is called like any
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, widen
 from weft.registry.components import Components, instantiate
-from weft.run import Breakers, RetryBudget, Runner, Tools, handle
+from weft.run import Breakers, Handle, RetryBudget, Runner, Tools, bind, handle
 from weft.spec.model import SecretRef
 from weft.transport.base import Transport
 from weft.transport.clock import Clock, SystemClock
@@ -75,6 +76,33 @@ class MegaserviceTransport:
         await self._runner.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A component of this process, started.
+
+    Attributes:
+        transport: Calls it.
+        host: What it was given; ended with it.
+    """
+
+    transport: LocalTransport
+    host: Host
+
+    async def aclose(self) -> None:
+        """Close the component, then whatever it started through its host."""
+        try:
+            if (aclose := getattr(self.transport.instance, "aclose", None)) is not None:
+                await aclose()
+        finally:
+            await _end(self.host)
+
+
+async def _end(host: Host) -> None:
+    """End what a component has begun through its host; one made for tests need not know how."""
+    if (aclose := getattr(host, "aclose", None)) is not None:
+        await aclose()
+
+
 class Services:
     """The services of one process, and the megaservices over them.
 
@@ -123,7 +151,8 @@ class Services:
         self._through = through
         self._budget, self._breakers = RetryBudget(), Breakers(clock)
         self.tools = Tools(journal, clock, self._budget, self._breakers, metrics)
-        self._started: list[tuple[str, Any]] = []
+        self._started: dict[str, Started] = {}
+        self._handles: dict[str, list[tuple[Handle, str]]] = {}
         self.transports: dict[str, Transport] = {}
         self.runners: dict[str, Runner] = {}
 
@@ -186,19 +215,25 @@ class Services:
             return self._remote(placed, contract)
         if placed.key in self._endpoints and placed.key != self._only:
             return self._remote(placed, contract)
-        uses = {name: self._used(name, self.transports[key]) for name, key in placed.uses.items()}
+        started = self._started[placed.key] = await self._start(placed, config, contract)
+        local = started.transport
+        return local if self._through is None else self._through(placed, local)
+
+    async def _start(self, placed: Placed, config: Any, contract: Contract) -> Started:
+        info = self._components.get(placed.component, folder=placed.folder)
+        uses = {name: self._used(name, key) for name, key in placed.uses.items()}
         instance = instantiate(info, config, uses)
         host = self._host(placed.key, config)
         if (start := getattr(instance, "start", None)) is not None:
             try:
                 await start(host)
-            except WeftError:
-                raise
-            except Exception as error:
+            except BaseException as error:
+                await _end(host)
+                if isinstance(error, WeftError) or not isinstance(error, Exception):
+                    raise
                 raise ComponentError(
                     f"service '{placed.key}' (component '{placed.component}') could not start: {error}"
                 ) from error
-        self._started.append((placed.key, instance))
         blocks = any(
             not is_async(method)
             for operation in contract.operations
@@ -207,8 +242,53 @@ class Services:
         lane = host.lane(threads=LANE_THREADS, queue=LANE_QUEUE) if blocks else None
         url = config.get("url")
         backend = url if isinstance(url, str) else None
-        local = LocalTransport(placed.key, placed.component, contract, instance, lane=lane, backend=backend)
-        return local if self._through is None else self._through(placed, local)
+        transport = LocalTransport(
+            placed.key, placed.component, contract, instance, lane=lane, backend=backend
+        )
+        return Started(transport, host)
+
+    # Another component in the place of one that runs.
+
+    def has(self, key: str) -> bool:
+        """Whether this process runs the service itself."""
+        return key in self._started
+
+    async def beside(self, placed: Placed) -> Started:
+        """Start what is to take a service's place; nobody calls it yet, and whoever gives it up closes it.
+
+        Raises:
+            WeftError: It cannot be made or started; what was begun is closed again.
+        """
+        info = self._components.get(placed.component, folder=placed.folder)
+        contract = self._components.contract_of(info, placed.config)
+        return await self._start(placed, _resolved(placed.config, self._secret, placed.key), contract)
+
+    def switch(self, plans: Plans, key: str, started: Started | None) -> Started | None:
+        """Have ``started`` be the service from the next request on, under ``plans``; requests under way end as they began.
+
+        Args:
+            plans: What was compiled with the new component.
+            key: The service.
+            started: None: the service is in another process, and only the plans change here.
+
+        Returns:
+            What it was until now, to be closed when the requests under way have ended.
+        """
+        before = None
+        if started is not None:
+            running = self._started[key]
+            kept = running.transport
+            # The transport stays, for whoever holds it; what is to be closed gets one of its own.
+            retired = LocalTransport(kept.service, kept.component, kept.contract, kept.instance)
+            before = Started(retired, running.host)
+            kept.take(started.transport)
+            self._started[key] = Started(kept, started.host)
+            for used, slot in self._handles.get(key, ()):
+                bind(used, self.transports[key], slot, self.tools)
+        self._plans = plans
+        for name, runner in self.runners.items():
+            runner.rebind(plans[name])
+        return before
 
     def _remote(self, placed: Placed, contract: Contract) -> Transport:
         if placed.at.kind == "registry":
@@ -231,8 +311,10 @@ class Services:
             placed.key, placed.component, contract, urls, client=self._client, signer=self._signer
         )
 
-    def _used(self, slot: str, transport: Transport) -> Any:
+    def _used(self, slot: str, key: str) -> Any:
+        transport = self.transports[key]
         used = handle(transport, slot, self.tools)
+        self._handles.setdefault(key, []).append((used, slot))
         scope = transport.contract.scope
         return scope(used, context.scope) if scope is not None else used
 
@@ -241,8 +323,8 @@ class Services:
         for runner in self.runners.values():
             await runner.aclose()
         failures = []
-        for key, instance in reversed(self._started):
-            if (aclose := getattr(instance, "aclose", None)) is not None:
+        for key, started in reversed(self._started.items()):
+            if (aclose := getattr(started.transport.instance, "aclose", None)) is not None:
                 try:
                     await aclose()
                 except Exception as error:  # noqa: BLE001 - the others are closed all the same; raised below

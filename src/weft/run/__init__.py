@@ -6,9 +6,9 @@ reached (``transport``), what a spec means (``plan``), HTTP (``serve``).
 
 from weft.run.breaker import Breaker, Breakers
 from weft.run.budget import RetryBudget
-from weft.run.handles import handle
+from weft.run.handles import Handle, bind, handle
 from weft.run.runner import Runner
 from weft.run.step import Tools
 from weft.run.stream import RunStream
 
-__all__ = ["Breaker", "Breakers", "RetryBudget", "RunStream", "Runner", "Tools", "handle"]
+__all__ = ["Breaker", "Breakers", "Handle", "RetryBudget", "RunStream", "Runner", "Tools", "bind", "handle"]

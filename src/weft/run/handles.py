@@ -29,8 +29,16 @@ def handle(transport: Transport, slot: str, tools: Tools) -> Any:
         slot: The constructor parameter that it is given as; the name of its steps in the journal.
         tools: Of this process.
     """
-    contract = transport.contract
     made = Handle(transport.service)
+    bind(made, transport, slot, tools)
+    return made
+
+
+def bind(made: Handle, transport: Transport, slot: str, tools: Tools) -> None:
+    """Have a handle ask ``transport`` from its next call on; calls under way end where they began."""
+    for name in transport.contract.operations.keys() | {"stream"}:
+        vars(made).pop(name, None)
+    contract = transport.contract
     for operation in contract.operations.values():
         if not can_be_asked(transport, operation.name):
             continue
@@ -41,7 +49,6 @@ def handle(transport: Transport, slot: str, tools: Tools) -> Any:
         if streams and operation is contract.primary:
             counts = "usage" in getattr(operation.chunk, "__struct_fields__", ())
             made.stream = _streaming(aim, slot, tools, counts=counts)
-    return made
 
 
 class Handle:

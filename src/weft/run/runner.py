@@ -123,6 +123,12 @@ class Runner:
 
     # Putting it together, once.
 
+    def rebind(self, plan: Plan) -> None:
+        """Run ``plan``, and what the transports call now, from the next request on; requests under way end as they began."""
+        whole = self._flow(plan.whole)
+        streamed = self._flow(plan.streamed) if plan.streamed is not None else None
+        self.plan, self._whole, self._streamed = plan, whole, streamed
+
     def _flow(self, variant: Variant) -> Flow:
         watched = _observed(variant)
         program = schedule(variant, lambda node: self._step(node, variant, watched))

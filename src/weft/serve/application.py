@@ -43,6 +43,9 @@ State = Literal["created", "starting", "running", "draining", "stopped"]
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
+DONE_POLL_S: Final = 0.05
+"""Between two looks whether the requests that were in flight have ended: nobody is kept waiting by it."""
+
 CLIENT_GONE: Final = 499
 """The status under which requests are counted whose client went away before the reply (nginx's number)."""
 
@@ -53,6 +56,19 @@ class Verifier(Protocol):
     def verify(self, header: str) -> tuple[str, str, list[str] | None] | None:
         """Tenant, caller and readers; None when the signature does not hold."""
         ...
+
+
+class Era:
+    """The requests that came in between two changes of what serves them.
+
+    Attributes:
+        in_flight: Those whose reply is not done.
+    """
+
+    __slots__ = ("in_flight",)
+
+    def __init__(self) -> None:
+        self.in_flight = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -67,6 +83,7 @@ class Exchange:
 
     context: Context
     begun: float
+    era: Era
     route: Route | None = None
     named: dict[str, str] | None = None
     headers: list[tuple[str, str]] | None = None
@@ -90,8 +107,8 @@ class Application:
         on_start: Awaited in order by :meth:`start`; while they run, only open routes are served.
         on_stop: Awaited in reverse order by :meth:`stop`, each whatever became of the others.
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
+        era: Counts the requests that come in now.
         private: What siblings reach on this process's private address; None: this application itself.
-        in_flight: Requests whose reply is not done.
         state: Where it is in its life.
     """
 
@@ -117,8 +134,9 @@ class Application:
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
         self.private: Application | None = None
-        self.in_flight = 0
         self.state: State = "created"
+        self.era = Era()
+        self._eras = [self.era]
         self._verifier = verifier
         self._meters = RequestMeters(metrics, lambda: self.in_flight)
         self._ids = count(1)
@@ -165,8 +183,9 @@ class Application:
         if request_id is None or _SANE_ID(request_id) is None:
             request_id = self._new_id()
         context = Context(request_id, traceparent=get("traceparent"))
-        exchange = request.scope = Exchange(context, perf_counter())
-        self.in_flight += 1
+        era = self.era
+        exchange = request.scope = Exchange(context, perf_counter(), era)
+        era.in_flight += 1
         status, is_streaming = CLIENT_GONE, False
         try:
             try:
@@ -198,6 +217,23 @@ class Application:
         finally:
             if not is_streaming:
                 self._end(exchange, status)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests whose reply is not done."""
+        return sum(era.in_flight for era in self._eras)
+
+    async def until_done(self) -> None:
+        """Return when all requests that are in flight now have their replies; those that come meanwhile do not count."""
+        era, self.era = self.era, Era()
+        self._eras.append(self.era)
+        try:
+            # Asked now and then, so that no request has to look whether somebody waits for it.
+            while era.in_flight:  # noqa: ASYNC110
+                await asyncio.sleep(DONE_POLL_S)
+        finally:
+            if not era.in_flight:
+                self._eras.remove(era)
 
     def on_error(self, error: Exception, request: Request | None) -> Response:
         """The reply for an error: the server's own ``on_error``, for what fails before and after the handler."""
@@ -404,7 +440,7 @@ class Application:
         )
 
     def _end(self, exchange: Exchange, status: int) -> None:
-        self.in_flight -= 1
+        exchange.era.in_flight -= 1
         self._meters.done(exchange.route, status, perf_counter() - exchange.begun)
 
     # Lifespan.

@@ -46,6 +46,15 @@ class LocalTransport:
         self._calls: dict[str, Call] = {}
         self.streams_wire = bool(getattr(instance, "relays", False))
 
+    def take(self, other: LocalTransport) -> None:
+        """Be the component of ``other`` from the next call on; calls under way end where they began.
+
+        Who has bound an operation binds it anew.
+        """
+        self.component, self.instance, self.backend = other.component, other.instance, other.backend
+        self._lane, self.streams_wire = other._lane, other.streams_wire
+        self._calls = {}
+
     def bind(self, operation: str) -> Call:
         """See :class:`weft.transport.base.Bindable`; for a coroutine method, that very method."""
         method = getattr(self.instance, operation, None)

@@ -19,7 +19,7 @@ async def test_who_stops_it_is_told_what_it_waits_for(count: int, said: str) -> 
     lines = io.StringIO()
     app = Application(name="x", version="1", access=Access(), log=Log(lines, pretty=True))
     serving = Serving(app)
-    app.in_flight = count
+    app.era.in_flight = count
     stop = Stop()
     stop.asked.set()
     await serving.run(stop)
