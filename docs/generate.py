@@ -189,6 +189,11 @@ its contract's routes, `/v1/contract`, the health routes and `/metrics`.
   `?format=openai` asks for OpenAI's chunks. Fields that it does not use are named in the header `x-weft-ignored`.
 - `/v1/retrieval`, `/v1/reranking`, `/v1/embeddings` and `/v1/dataprep/*` also read the forms of OPEA's and Text Embeddings
   Inference's clients, and answer in the form that they were asked in.
+- `x-weft-journal: on` adds one event to a streamed chat, behind `[DONE]` or the error: `event: weft.journal` with which services
+  worked on it and how long each took. `data` is `{"object": "weft.journal", "events": [[step, parent, status, name, service, attempt,
+  iteration, at_ms, detail], ...]}`: `status` is `started`, `first`, `ok`, `failed`, `skipped` or `cancelled`; `parent` is another
+  event's `step`; `at_ms` counts from the first event; `left_off` says how many were too many. Only a caller that asks gets it, and only
+  for its own request.
 - Errors are in OpenAI's form on OpenAI's routes, `application/problem+json` on all others: [errors](errors.md).
 - `x-request-id` is taken from the caller, or made, and is on every reply; `x-weft-timeout-ms` shortens the time that a request may take.
 - Bound wider than loopback, every route but `/health/*` and `/v1/health_check` asks for `Authorization: Bearer TOKEN`.

@@ -12,7 +12,7 @@ from msgspec import Struct
 from weft.context import Context
 from weft.contracts import Operation, Route
 from weft.errors import ModelNotFoundError, did_you_mean
-from weft.gateway import examples, opea
+from weft.gateway import examples, journal, opea
 from weft.gateway.targets import Target, Targets
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
@@ -66,6 +66,7 @@ class Gateway:
 
     def __init__(self, app: Application, targets: Iterable[Target]) -> None:
         self._app = app
+        self.journal = app.journal
         self._created = int(time.time())
         self._answers: dict[int, Answer] = {}
         by_contract: dict[str, list[Target]] = {}
@@ -182,6 +183,8 @@ class _ByModel:
         target, answer = known
         if self._checked and body:
             target.check_fields(body)
+        if journal.is_wanted(request) and (kept := self._gateway.journal) is not None:
+            return await journal.journalled(answer, request, context, kept)
         return await answer(request, context)
 
     def _find(self, model: str) -> tuple[Target, Answer]:

@@ -113,7 +113,7 @@ class Run:
             return
         if deadline_ns <= now_ns:
             raise DeadlineError("the time allowed for the request was up before it began")
-        if not context.run or deadline_ns == own_ns:  # else the run around this one has a timer for it
+        if not context.step or deadline_ns == own_ns:  # else the run around this one has a timer for it
             self.limit = Limit(self.clock, (deadline_ns - now_ns) / 1e9)
 
     def arrived(self, slot: int, value: Any) -> None:
