@@ -157,6 +157,7 @@ class Quote(Struct, omit_defaults=True):
         score: 0 to 1: how sure the reader is.
         start: Offset of ``text`` in the passage, in characters.
         end: Offset of the first character after it in the passage.
+        about: Which of several things it speaks of, where things are compared.
     """
 
     text: str
@@ -164,6 +165,7 @@ class Quote(Struct, omit_defaults=True):
     score: float = 0.0
     start: int = 0
     end: int = 0
+    about: str = ""
 
 
 class Evidence(Struct, omit_defaults=True):
@@ -171,18 +173,23 @@ class Evidence(Struct, omit_defaults=True):
 
     Attributes:
         answerable: False when the best passage is too far from the question to be trusted.
+        note: What is known beside the quotes, for people to read: a list of the documents, or why there are no quotes.
     """
 
     query: str = ""
     quotes: list[Quote] = []
     answerable: bool = True
+    note: str = ""
 
 
-Outcome = Literal["ingested", "partly", "unchanged", "refused"]
+Outcome = Literal["ingested", "partly", "unchanged", "refused", "failed", "cancelled"]
 
 
 class FileOutcome(Struct, omit_defaults=True):
-    """What became of one uploaded file."""
+    """What became of one uploaded file.
+
+    ``refused`` is for its owner to mend, ``failed`` for the operator: the embedder or the store could not be had.
+    """
 
     name: str
     outcome: Outcome
