@@ -16,11 +16,12 @@ shorter ones are joined, for a passage of one line is found by chance and says l
 
 @dataclass(slots=True)
 class Chunk:
-    """``text`` is ``[start:end]`` of the document's whole text: its blocks with an empty line between them.
+    """``text[repeated:]`` is ``[start:end]`` of the document's whole text: its blocks with an empty line between them.
 
     Attributes:
         heading: The headings above it, from the outside in, with ``>`` between them.
         page: Where it begins.
+        repeated: How many characters at its beginning are the table's header row, which stands further up.
     """
 
     text: str
@@ -28,6 +29,12 @@ class Chunk:
     end: int
     page: int | None = None
     heading: str = ""
+    repeated: int = 0
+
+    def metadata(self) -> dict[str, str | int]:
+        """What the passage's document carries of it beside its place."""
+        said: dict[str, str | int] = {"heading": self.heading} if self.heading else {}
+        return said | {"repeated": self.repeated} if self.repeated else said
 
 
 @dataclass(slots=True)

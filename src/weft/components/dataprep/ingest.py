@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import shutil
 import unicodedata
-from collections.abc import Sequence
+import uuid
 from pathlib import Path
 from typing import Final
 
-from weft.components.dataprep.blocks import RefusedError
+from weft.components.dataprep.archive import Unpacked, is_archive, unpack
+from weft.components.dataprep.blocks import Reading, RefusedError
 from weft.components.dataprep.chunks import Chunk
 from weft.components.dataprep.links import fetch
 from weft.components.dataprep.parse import Prepared, prepare
@@ -25,12 +27,19 @@ from weft.contracts.dataprep import (
     IngestRequest,
     IngestResponse,
 )
-from weft.contracts.embedding import Embedder, EmbeddingRequest
+from weft.contracts.embedding import Embedder, EmbeddingDescription, EmbeddingRequest
 from weft.contracts.store import CollectionsRequest, ListRequest, Store, UpsertRequest
 from weft.contracts.store import DeleteRequest as StoreDelete
-from weft.errors import BackendReplyError, ComponentError, InvalidRequestError, NotFoundError, ServiceError
+from weft.errors import (
+    BackendReplyError,
+    ComponentError,
+    InvalidRequestError,
+    NotFoundError,
+    RequestError,
+    ServiceError,
+)
 from weft.host import Host
-from weft.types import Document, FileOutcome, Upload
+from weft.types import Document, Empty, FileOutcome, Upload
 
 MAX_FILES: Final = 1_000
 MAX_NAME: Final = 255
@@ -173,7 +182,41 @@ class DocumentIngest:
         if length > self._max_file_bytes:
             raise RefusedError(f"it has {length:,} bytes; at most {self._max_file_bytes:,} are taken")
 
-    async def prepare(self, upload: Upload, size: int, overlap: int) -> Prepared:
+    async def reading(self, size: int, overlap: int) -> Reading:
+        """How files are to be read for this embedder."""
+        try:
+            known = await self._embedder.describe(Empty())
+        except RequestError:
+            known = EmbeddingDescription()  # if it is gone, its vectors are where that is said
+        languages = None if known.languages is None else tuple(known.languages)
+        return Reading(
+            size, overlap, known.max_tokens, languages, known.model, seconds=self._parse_timeout_s * 0.75
+        )
+
+    async def unpack(self, upload: Upload, folder: Path) -> list[Unpacked]:
+        """The files of an archive, written into ``folder``, by a process of its own.
+
+        Raises:
+            RefusedError: It is no archive that can be read, or beyond a limit.
+        """
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        try:
+            return await self._host.isolated(
+                unpack,
+                upload,
+                str(folder),
+                self._max_file_bytes,
+                timeout_s=self._parse_timeout_s,
+                max_memory_bytes=self._max_memory_bytes,
+            )
+        except ServiceError as error:
+            raise RefusedError(f"it could not be read: {error.message}") from error
+
+    def unpacking_folder(self) -> Path:
+        """Where the next archive is unpacked."""
+        return self._spool / f"unpacked-{uuid.uuid4().hex}"
+
+    async def prepare(self, upload: Upload, reading: Reading) -> Prepared:
         """Read and split a file in a process of its own.
 
         Raises:
@@ -183,8 +226,7 @@ class DocumentIngest:
             prepared = await self._host.isolated(
                 prepare,
                 upload,
-                size,
-                overlap,
+                reading,
                 timeout_s=self._parse_timeout_s,
                 max_memory_bytes=self._max_memory_bytes,
             )
@@ -205,7 +247,7 @@ class DocumentIngest:
                 page=chunk.page,
                 start=chunk.start,
                 end=chunk.end,
-                metadata={"heading": chunk.heading} if chunk.heading else {},
+                metadata=chunk.metadata(),
             )
             for chunk in prepared.chunks
         ]
@@ -244,25 +286,50 @@ class _Batch:
         """
         reply = await self._owner._store.list(ListRequest(self._collection))  # noqa: SLF001 - two halves of one
         self._known = {file.name: file.digest for file in reply.files}
+        self._reading = await self._owner.reading(self._size, self._overlap)
         try:
             async with asyncio.TaskGroup() as tasks:
                 jobs = [tasks.create_task(self._file(upload)) for upload in self._request.files]
                 jobs += [tasks.create_task(self._link(link)) for link in self._request.links]
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-        return [job.result() for job in jobs]
+        return [outcome for job in jobs for outcome in job.result()]
 
-    async def _link(self, link: str) -> FileOutcome:
+    async def _link(self, link: str) -> list[FileOutcome]:
         async with self._gate:
             try:
                 upload = await self._owner.fetch(link.strip())
             except RefusedError as reason:
-                return FileOutcome(safe_name(link, is_link=True) or "?", "refused", str(reason))
-            return await self._ingest(upload, is_link=True)
+                return [FileOutcome(safe_name(link, is_link=True) or "?", "refused", str(reason))]
+            return [await self._ingest(upload, is_link=True)]
 
-    async def _file(self, upload: Upload) -> FileOutcome:
+    async def _file(self, upload: Upload) -> list[FileOutcome]:
+        if is_archive(upload.name, upload.content_type):
+            return await self._archive(upload)
         async with self._gate:
-            return await self._ingest(upload, is_link=False)
+            return [await self._ingest(upload, is_link=False)]
+
+    async def _archive(self, archive: Upload) -> list[FileOutcome]:
+        """The outcome of each file of an archive; of the archive itself where it cannot be opened."""
+        name = safe_name(archive.name)
+        folder = self._owner.unpacking_folder()
+        outcomes: list[FileOutcome] = []
+        try:
+            async with self._gate:
+                self._owner.check(archive)
+                packed = Upload(name, archive.content, archive.content_type, archive.path)
+                found = await self._owner.unpack(packed, folder)
+            for file in found:
+                if file.path is None:
+                    outcomes.append(FileOutcome(safe_name(file.name), "refused", file.refused))
+                    continue
+                async with self._gate:
+                    outcomes.append(await self._ingest(Upload(file.name, path=file.path), is_link=False))
+        except RefusedError as reason:
+            outcomes.append(FileOutcome(name or "?", "refused", str(reason)))
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        return outcomes
 
     async def _ingest(self, upload: Upload, *, is_link: bool) -> FileOutcome:
         name = safe_name(upload.name, is_link=is_link)
@@ -300,13 +367,16 @@ class _Batch:
             raise RefusedError(
                 "a document of this name is in already, with other content; send replace=true to replace it"
             )
-        prepared = await self._owner.prepare(upload, self._size, self._overlap)
+        prepared = await self._owner.prepare(upload, self._reading)
         count = await self._owner.keep(upload, digest, prepared, self._collection)
-        outcome = FileOutcome(name, "ingested", chunks=count, pages=prepared.pages, id=name)
-        if prepared.empty_pages:
-            outcome.outcome = "partly"
-            outcome.reason = f"no text could be read of {_pages(prepared.empty_pages)}"
-        return outcome
+        return FileOutcome(
+            name,
+            "partly" if prepared.partly else "ingested",
+            prepared.partly or prepared.note,
+            chunks=count,
+            pages=prepared.pages,
+            id=name,
+        )
 
 
 async def _of_twin(name: str, digest: str, twin: tuple[str, asyncio.Future[FileOutcome]]) -> FileOutcome:
@@ -366,15 +436,3 @@ def _embedded(document: Document) -> str:
     """What is embedded of a passage: its headings say what it is about where its own words do not."""
     heading = document.metadata.get("heading")
     return f"{heading}\n{document.text}" if heading else document.text
-
-
-def _pages(numbers: Sequence[int]) -> str:
-    """``page 3`` or ``pages 2, 5-7``."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    listed = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
-    return f"page{'s' if len(numbers) > 1 else ''} {listed}"

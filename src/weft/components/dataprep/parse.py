@@ -7,11 +7,12 @@ read the one file that it is given.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from weft.components.dataprep.blocks import Parsed, RefusedError
+from weft.components.dataprep.blocks import Parsed, Reading, RefusedError
 from weft.components.dataprep.chunks import Chunk, split
 from weft.components.dataprep.html import parse_html
 from weft.components.dataprep.pdf import parse_pdf
@@ -46,22 +47,24 @@ class Prepared:
 
     Attributes:
         refused: Why it is not, in words for its owner.
+        partly: What could not be read of it, in words: its outcome is *partly*.
+        note: What its owner should know, though all of its text is in.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
     title: str | None = None
     pages: int | None = None
-    empty_pages: list[int] = field(default_factory=list)
     refused: str | None = None
+    partly: str | None = None
+    note: str | None = None
 
 
-def prepare(upload: Upload, size: int, overlap: int) -> Prepared:
+def prepare(upload: Upload, reading: Reading) -> Prepared:
     """Read a file and split it. A file that cannot be read is a result, not an error.
 
     Args:
         upload: The file; ``path`` is read when it is given.
-        size: Characters of a passage.
-        overlap: Characters that a passage may repeat of the one before.
+        reading: How passages are to be, and what the embedder covers.
     """
     data = upload.content if upload.path is None else Path(upload.path).read_bytes()
     try:
@@ -71,10 +74,26 @@ def prepare(upload: Upload, size: int, overlap: int) -> Prepared:
     length = sum(len(block.text) + 2 for block in parsed.blocks)
     if length > MAX_TEXT:
         return Prepared(refused=f"it has {length:,} characters of text; at most {MAX_TEXT:,} are taken")
-    chunks = split(parsed.blocks, size=size, overlap=overlap)
+    chunks = split(parsed.blocks, size=reading.size, overlap=reading.overlap)
     if not chunks:
         return Prepared(refused="there is no text in it")
-    return Prepared(chunks, parsed.title, parsed.pages, parsed.empty_pages)
+    left_out = list(parsed.left_out)
+    if parsed.empty_pages:
+        left_out.insert(0, f"no text could be read of {numbered_pages(parsed.empty_pages)}")
+    partly, note = "; ".join(left_out) or None, "; ".join(parsed.notes) or None
+    return Prepared(chunks, parsed.title, parsed.pages, partly=partly, note=note)
+
+
+def numbered_pages(numbers: Sequence[int]) -> str:
+    """``page 3`` or ``pages 2, 5-7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    listed = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
+    return f"page{'s' if len(numbers) > 1 else ''} {listed}"
 
 
 def parse(name: str, content_type: str | None, data: bytes) -> Parsed:

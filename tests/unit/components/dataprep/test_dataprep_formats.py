@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pdfs import pdf
 
-from weft.components.dataprep.blocks import Block, RefusedError
+from weft.components.dataprep.blocks import Block, Reading, RefusedError
 from weft.components.dataprep.html import parse_html
 from weft.components.dataprep.parse import decode, format_of, parse, prepare
 from weft.components.dataprep.pdf import parse_pdf, unwrap
@@ -185,4 +185,7 @@ def test_text_is_decoded(data: bytes, content_type: str | None, *, html: bool) -
 
 def test_a_file_without_words_is_refused() -> None:
     """A page of nothing but a script has nothing to find."""
-    assert prepare(Upload("a.html", b"<script>x</script>"), 1000, 100).refused == "there is no text in it"
+    assert (
+        prepare(Upload("a.html", b"<script>x</script>"), Reading(1000, 100)).refused
+        == "there is no text in it"
+    )
