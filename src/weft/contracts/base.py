@@ -44,12 +44,14 @@ class Form(Protocol):
         ...
 
 
-def invalid(error: msgspec.DecodeError | RecursionError) -> InvalidRequestError:
+def invalid(
+    error: msgspec.DecodeError | RecursionError, *, what: str = "the request body"
+) -> InvalidRequestError:
     """Msgspec's error as the caller should read it: the message with its path, and ``param`` set."""
     text = str(error)
     path = text.rpartition(" - at `")[2].removesuffix("`") if " - at `" in text else ""
     param = path.removeprefix("$.").removeprefix("$") or None
-    return InvalidRequestError(f"the request body is not valid: {text}", param=param)
+    return InvalidRequestError(f"{what} is not valid: {text}", param=param)
 
 
 class JsonForm:

@@ -235,7 +235,8 @@ def _contract(name: str, cls: type[Any], contracts: Mapping[str, Contract]) -> C
         ]
         if not fits:
             continue
-        if absent := [o for o in contract.operations if o not in fits]:
+        needed = [name for name, o in contract.operations.items() if o.default is None]
+        if absent := [name for name in needed if name not in fits]:
             raise _fault(
                 name,
                 cls,

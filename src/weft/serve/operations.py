@@ -17,14 +17,15 @@ from weft.context import Context, scope
 from weft.contracts import Contract, Form, Operation, Route
 from weft.contracts.base import decoded
 from weft.contracts.chat import ChatChunk, ChatRequest
-from weft.contracts.dataprep import IngestRequest, IngestResponse
+from weft.contracts.dataprep import IngestRequest
 from weft.errors import DeadlineError, InvalidRequestError, ServiceError
 from weft.http.message import Request, Response, StreamResponse
+from weft.serve.addresses import BODILESS, from_address, parameters
 from weft.serve.application import Application
 from weft.serve.problems import Place
 from weft.serve.routing import JSON, RouteDoc, RouteHandler
 from weft.serve.streams import Overtime, chat_events, events, relay_reply, stream_reply
-from weft.serve.uploads import FORM_SCHEMA, read_ingest
+from weft.serve.uploads import FORM_SCHEMA, accepted, prefers_async, read_ingest, refused
 from weft.transport.base import WireStream
 from weft.transport.usage import costed, header_of
 
@@ -169,6 +170,8 @@ def add_route(
 ) -> None:
     """Route one operation, with the content types, bounds and form of errors that it has everywhere."""
     takes_forms = operation.request is IngestRequest
+    if route.method in BODILESS:
+        doc = replace(doc, request=None, **parameters(operation.request, route.path))
     app.route(
         route.method,
         prefix + route.path,
@@ -223,10 +226,16 @@ class Answer:
         if is_upload:
             asked: Any = await read_ingest(request)
             form: Any = self._operation.own
+        elif self._route.method in BODILESS:
+            asked = from_address(request, self._operation.request)
+            return await self.reply(asked, self._operation.own, context)
         elif (form := self._route.form) is not None:
             asked = decoded(form, _whole(request))
         else:
             asked, form = self._operation.decode(_whole(request))
+        if self._forms and prefers_async(request):
+            asked.wait = False
+            return await self.reply(asked, form, context, is_upload=is_upload, is_async=True)
         is_streamed = self._stream is not None and not self._has_flag and _wants_stream(_whole(request))
         return await self.reply(asked, form, context, is_streamed=is_streamed, is_upload=is_upload)
 
@@ -238,16 +247,19 @@ class Answer:
         *,
         is_streamed: bool = False,
         is_upload: bool = False,
+        is_async: bool = False,
     ) -> Response | StreamResponse:
         """Answer a request that has been decoded, in the form it was written in."""
         try:
-            return await self._reply(asked, form, context, is_streamed=is_streamed, is_upload=is_upload)
+            return await self._reply(
+                asked, form, context, is_streamed=is_streamed, is_upload=is_upload, is_async=is_async
+            )
         except ServiceError as error:
             self._place.name(error)
             raise
 
     async def _reply(
-        self, asked: Any, form: Form, context: Context, *, is_streamed: bool, is_upload: bool
+        self, asked: Any, form: Form, context: Context, *, is_streamed: bool, is_upload: bool, is_async: bool
     ) -> Response | StreamResponse:
         stream = self._stream
         if stream is not None and (asked.stream if self._has_flag else is_streamed):
@@ -262,8 +274,10 @@ class Answer:
             response = await self._call(self._name, asked)
         else:
             response = await self._in_time(asked, context)
+        if is_async and response.job is not None:
+            return accepted(response.job)
         if is_upload and any(file.outcome == "refused" for file in response.files):
-            return _refused(response)
+            return refused(response)
         response = costed(response, context, has_field=self._carries_usage)
         return Response(200, () if self._carries_usage else header_of(context), form.encode(response, asked))
 
@@ -294,23 +308,6 @@ def wants_usage(asked: Any) -> bool:
         and asked.stream_options is not None
         and asked.stream_options.include_usage
     )
-
-
-def _refused(response: IngestResponse) -> Response:
-    """A refused file is the caller's to mend: 400, with what became of each; those that went in stay in."""
-    refused = [file for file in response.files if file.outcome == "refused"]
-    first = refused[0]
-    problem = {
-        "type": "about:blank",
-        "title": "Some files were refused" if len(refused) < len(response.files) else "Refused",
-        "status": 400,
-        "detail": f"{first.name}: {first.reason}"
-        if len(refused) == 1
-        else f"{len(refused)} files were refused",
-        "code": "files_refused",
-        "files": response.files,
-    }
-    return Response(400, (), msgspec.json.encode(problem), "application/problem+json")
 
 
 def _whole(request: Request) -> bytes:

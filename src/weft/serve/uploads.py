@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from weft.contracts.dataprep import IngestRequest
+from weft.contracts.dataprep import JOB_PATH, IngestRequest, IngestResponse, Job
 from weft.errors import InvalidRequestError
-from weft.http.message import Request
+from weft.http.message import Request, Response
 from weft.http.multipart import FormLimits, read_form
 from weft.types import Upload
 
@@ -107,3 +107,30 @@ def _flag(fields: dict[str, str], name: str) -> bool:
     if text in ("", "false", "0", "no", "off"):
         return False
     raise InvalidRequestError(f"{name} must be true or false, not '{text}'", param=name)
+
+
+def prefers_async(request: Request) -> bool:
+    """Whether the caller would rather have the job than wait for its end (RFC 7240: ``Prefer: respond-async``)."""
+    preferences = ",".join(request.headers.get_all("prefer")).lower().split(",")
+    return any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
+
+
+def accepted(job: Job) -> Response:
+    """The job is on disk; where to ask for it is in ``Location``."""
+    headers = [("location", JOB_PATH.format(id=job.id)), ("preference-applied", "respond-async")]
+    return Response(202, headers, msgspec.json.encode(job))
+
+
+def refused(response: IngestResponse) -> Response:
+    """A refused file is the caller's to mend: 400, with what became of each; those that went in stay in."""
+    bad = [file for file in response.files if file.outcome == "refused"]
+    first = bad[0]
+    problem = {
+        "type": "about:blank",
+        "title": "Some files were refused" if len(bad) < len(response.files) else "Refused",
+        "status": 400,
+        "detail": f"{first.name}: {first.reason}" if len(bad) == 1 else f"{len(bad)} files were refused",
+        "code": "files_refused",
+        "files": response.files,
+    }
+    return Response(400, (), msgspec.json.encode(problem), "application/problem+json")
