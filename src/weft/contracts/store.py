@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from weft.contracts.base import Contract, Operation, Route
+from weft.contracts.manifest import Manifest
 from weft.errors import InvalidRequestError
 from weft.types import Document, Empty
 
@@ -54,6 +55,7 @@ class SearchRequest(Struct, omit_defaults=True):
         k: How many passages of each index.
         filter: Metadata equality: name to value, or to a list of allowed values.
         with_embeddings: Whether the passages carry their vectors.
+        manifest: What the vector was made with; a collection that was made with another embedder refuses (409).
         tenant, readers: Set by the scoped store; what a component writes here is overwritten.
     """
 
@@ -64,6 +66,7 @@ class SearchRequest(Struct, omit_defaults=True):
     filter: dict[str, Any] | None = None
     collection: str = ""
     with_embeddings: bool = False
+    manifest: Manifest | None = None
     tenant: str = ""
     readers: list[str] | None = None
 
@@ -89,12 +92,15 @@ class UpsertRequest(Struct, omit_defaults=True):
         file: The name they are listed and deleted under.
         digest: SHA-256 of the file's content, to see that it is unchanged.
         replace: Passages of ``file`` that are not in this request are deleted after these are in.
+        manifest: What the passages were made with: kept with the collection's first ones, and compared from then on; a
+            collection that was made otherwise refuses (409).
     """
 
     documents: list[Document]
     file: str = ""
     digest: str = ""
     replace: bool = False
+    manifest: Manifest | None = None
     collection: str = ""
     tenant: str = ""
 
@@ -192,10 +198,15 @@ class CollectionsResponse(Struct):
 
 
 class StoreDescription(Struct, omit_defaults=True):
-    """What a store says of itself."""
+    """What a store says of itself.
+
+    Attributes:
+        manifests: The different ones that its collections have; nothing of whose they are.
+    """
 
     engine: str
     passages: int = 0
+    manifests: list[Manifest] = []
 
 
 class Store(Protocol):

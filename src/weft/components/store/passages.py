@@ -24,7 +24,10 @@ from typing import Any, Final
 import msgspec
 
 from weft.components.store.conditions import Filters, Scope, conditions, match_expression, readable
+from weft.components.store.requests import fields_of, heading_of
 from weft.components.store.schema import SCHEMA, SCHEMA_STEPS, newer_schema
+from weft.contracts.archive import KeptFile
+from weft.contracts.manifest import Manifest, known
 from weft.contracts.store import ReadRequest, ReadResponse, StoredFile, page
 from weft.errors import StateError, UnavailableError
 from weft.types import Document, vector
@@ -40,6 +43,7 @@ CLOSE_TIMEOUT_S: Final = 5.0
 
 _encode = msgspec.json.Encoder().encode
 _decode_document = msgspec.json.Decoder(Document).decode
+_decode_manifest = msgspec.json.Decoder(Manifest).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Passages:
     """
 
     def __init__(self, path: Path, *, readers: int) -> None:
-        self._path, self._readers = path, readers
+        self.path, self._readers = path, readers
         self._pool: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._opened = 0
         self._writer: sqlite3.Connection | None = None
@@ -77,20 +81,47 @@ class Passages:
         try:
             self._writer = self._connect()
             self._migrate(self._writer)
-            for _ in range(self._readers):
-                connection = self._connect()
-                connection.execute("PRAGMA query_only = ON")
-                self._pool.put(connection)
-                self._opened += 1
+            self._open_readers()
         except sqlite3.DatabaseError as error:
             self.close()
+            raise _unreadable(self.path, error) from error
+
+    def open_read_only(self) -> None:
+        """Open the connections that read, of a file that another process may be writing.
+
+        Raises:
+            StateError: There is no file, another version wrote it, or it is damaged.
+        """
+        if not self.path.is_file():
+            raise StateError(f"there is no document store at {self.path.parent}")
+        try:
+            self._open_readers()
+            with self.reading() as connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise _unreadable(self.path, error) from error
+        if version > SCHEMA:
+            raise newer_schema(self.path, version)
+        if version < SCHEMA:
             raise StateError(
-                f"the document store's file {self._path} cannot be read: {error}",
-                hint="restore it from a backup, or move it away and ingest the documents again",
-            ) from error
+                f"{self.path} was written by an older version of Weft",
+                hint="start it once, which migrates it",
+            )
+
+    def _open_readers(self) -> None:
+        for _ in range(self._readers):
+            self._pool.put(self.connect_reader())
+            self._opened += 1
+
+    def connect_reader(self) -> sqlite3.Connection:
+        """A connection that only reads, beside those that searches share; the caller closes it."""
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30.0)
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: what an upsert has acknowledged survives a power cut as well.
         connection.execute("PRAGMA synchronous = FULL")
@@ -99,7 +130,7 @@ class Passages:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA:
-            raise newer_schema(self._path, version)
+            raise newer_schema(self.path, version)
         for step in range(version, SCHEMA):
             connection.executescript(f"BEGIN; {SCHEMA_STEPS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
 
@@ -178,7 +209,7 @@ class Passages:
             rows = connection.execute(
                 "SELECT name, digest, stored_at, (SELECT count(*) FROM passages p WHERE p.tenant = f.tenant"
                 " AND p.collection = f.collection AND p.file = f.name)"
-                " FROM files f WHERE tenant = ? AND collection = ? ORDER BY name",
+                " FROM files f WHERE tenant = ? AND collection = ? AND name <> '' ORDER BY name",
                 (scope.tenant, scope.collection),
             )
             return [StoredFile(name, digest, n, {"stored_at": at}) for name, digest, at, n in rows]
@@ -210,7 +241,7 @@ class Passages:
             f" WHERE number IN (SELECT value FROM json_each(?)) AND {where}{also_where}",
             (embeddings, _encode(numbers).decode(), *values, *allowed),
         )
-        return {number: _document(text, blob, embedding) for number, text, blob, embedding in rows}
+        return {number: document_of(text, blob, embedding) for number, text, blob, embedding in rows}
 
     def read(self, request: ReadRequest) -> ReadResponse:
         """A page of a file, in one state of it."""
@@ -242,7 +273,7 @@ class Passages:
                 " ORDER BY position, number LIMIT ? OFFSET ?",
                 (request.with_embeddings, *values, count, after),
             )
-            documents = [_document(*row) for row in rows]
+            documents = [document_of(*row) for row in rows]
         return ReadResponse(documents, after, total, digest[0] if digest else "")
 
     def match(
@@ -290,14 +321,14 @@ class Passages:
         replaced: list[int] = []
         for document, embedding in zip(documents, embeddings, strict=True):
             replaced += _deleted(connection, "id = ?", (scope.tenant, scope.collection, document.id))
-            fields = _fields(document, file)
+            fields = fields_of(document, file)
             readers = None if document.readers is None else _encode(document.readers).decode()
             kept = msgspec.structs.replace(document, text="", embedding=None, score=None)
             cursor = connection.execute(
                 "INSERT INTO passages(tenant, collection, file, id, text, heading, document, readers, fields,"
                 " embedding, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    scope.tenant, scope.collection, file, document.id, document.text, _heading(document),
+                    scope.tenant, scope.collection, file, document.id, document.text, heading_of(document),
                     _encode(kept), readers, _encode(fields).decode(), embedding.tobytes(),
                     document.start or 0,
                 ),
@@ -307,11 +338,13 @@ class Passages:
             points.append(Point(number, scope.tenant, scope.collection, document.readers, fields, embedding))
         return points, replaced
 
-    def record_file(self, connection: sqlite3.Connection, scope: Scope, name: str, digest: str) -> None:
-        """Note that a file is in, in this version."""
+    def record_file(
+        self, connection: sqlite3.Connection, scope: Scope, name: str, digest: str, *, at: float | None = None
+    ) -> None:
+        """Note that a file is in, in this version, since ``at`` or now."""
         connection.execute(
             "INSERT OR REPLACE INTO files(tenant, collection, name, digest, stored_at) VALUES (?, ?, ?, ?, ?)",
-            (scope.tenant, scope.collection, name, digest, round(time.time(), 3)),
+            (scope.tenant, scope.collection, name, digest, round(time.time(), 3) if at is None else at),
         )
 
     def delete_file(
@@ -338,6 +371,51 @@ class Passages:
         )
         return _deleted(connection, "1", (scope.tenant, scope.collection))
 
+    def forget_empty(self, connection: sqlite3.Connection, scope: Scope) -> None:
+        """Forget what a collection was made with when nothing is left of it."""
+        connection.execute(
+            "DELETE FROM manifests WHERE tenant = ?1 AND collection = ?2"
+            " AND NOT EXISTS (SELECT 1 FROM passages WHERE tenant = ?1 AND collection = ?2)",
+            (scope.tenant, scope.collection),
+        )
+
+    def manifest(self, scope: Scope) -> Manifest | None:
+        """What a collection was made with."""
+        with self.reading() as connection:
+            row = connection.execute(
+                "SELECT manifest FROM manifests WHERE tenant = ? AND collection = ?",
+                (scope.tenant, scope.collection),
+            ).fetchone()
+        return _decode_manifest(row[0]) if row else None
+
+    def manifests(self) -> list[Manifest]:
+        """The different ones that there are."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT manifest FROM manifests ORDER BY 1")
+            return [_decode_manifest(text) for (text,) in rows]
+
+    def keep_manifest(
+        self, connection: sqlite3.Connection, scope: Scope, given: Manifest | None, dimensions: int
+    ) -> None:
+        """Note what a collection is made with, as far as it is not known already."""
+        kept = known(self.manifest(scope), given, dimensions=dimensions)
+        connection.execute(
+            "INSERT OR REPLACE INTO manifests(tenant, collection, manifest) VALUES (?, ?, ?)",
+            (scope.tenant, scope.collection, _encode(kept).decode()),
+        )
+
+    def kept_files(self, connection: sqlite3.Connection | None = None) -> list[KeptFile]:
+        """Every file of every tenant."""
+        if connection is None:
+            with self.reading() as own:
+                return self.kept_files(own)
+        rows = connection.execute(
+            "SELECT tenant, collection, name, digest, stored_at, (SELECT count(*) FROM passages p WHERE"
+            " p.tenant = f.tenant AND p.collection = f.collection AND p.file = f.name)"
+            " FROM files f ORDER BY tenant, collection, name"
+        )
+        return [KeptFile(*row) for row in rows]
+
     def count_file(self, connection: sqlite3.Connection, scope: Scope, name: str) -> int:
         """How many passages a file has."""
         row = connection.execute(
@@ -355,23 +433,20 @@ def _deleted(connection: sqlite3.Connection, where: str, values: Sequence[Any]) 
     return [number for (number,) in rows]
 
 
-def _fields(document: Document, file: str) -> dict[str, Any]:
-    """What a filter can name: the metadata, and where the passage comes from."""
-    known = {"file": file, "source": document.source, "title": document.title, "page": document.page}
-    return {name: value for name, value in known.items() if value is not None} | document.metadata
-
-
-def _heading(document: Document) -> str:
-    heading = document.metadata.get("heading")
-    return "\n".join(part for part in (document.title, heading) if isinstance(part, str))
-
-
-def _document(text: str, blob: bytes, embedding: bytes | None) -> Document:
+def document_of(text: str, blob: bytes, embedding: bytes | None) -> Document:
+    """A passage as it was put in."""
     document = _decode_document(blob)
     document.text = text
     if embedding is not None:
         document.embedding = vector(array("f", embedding))
     return document
+
+
+def _unreadable(path: Path, error: sqlite3.DatabaseError) -> StateError:
+    return StateError(
+        f"the document store's file {path} cannot be read: {error}",
+        hint="restore it from a backup, or move it away and ingest the documents again",
+    )
 
 
 def _json(text: str | None) -> Any:

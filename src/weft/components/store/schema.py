@@ -42,6 +42,13 @@ SCHEMA_STEPS: Final = (
     DROP INDEX passages_of_file;
     CREATE INDEX passages_of_file ON passages(tenant, collection, file, position, number);
     """,
+    """
+    CREATE TABLE manifests(
+        tenant TEXT NOT NULL, collection TEXT NOT NULL, manifest TEXT NOT NULL,
+        PRIMARY KEY (tenant, collection)
+    ) WITHOUT ROWID;
+    CREATE TABLE notes(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """What leads from each schema version to the next; the version of a file is the number of steps it has had."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final, Literal
 
+from msgspec.structs import replace
+
+from weft.contracts.manifest import Manifest
 from weft.contracts.store import (
     CONTRACT,
     CollectionsRequest,
@@ -15,11 +18,11 @@ from weft.contracts.store import (
     SearchRequest,
     UpsertRequest,
 )
-from weft.errors import ConflictError, RequestError
+from weft.errors import BackendStatusError, ConflictError, RequestError
 from weft.testing.promises.base import Broken, Family, Promises, Subject, Unseen, expect
 from weft.testing.promises.reranker import lost_fields
 from weft.testing.promises.texts import PASSAGES, SCRIPTS, full_document
-from weft.types import Document, floats, vector
+from weft.types import Document, Empty, floats, vector
 
 STORE: Final[Promises[Subject]] = Promises()
 
@@ -322,6 +325,43 @@ async def a_file_is_read_in_order(subject: Subject) -> None:
             await subject.refuses(request, "read")
         except Broken as error:
             raise Broken(f"{what}: {error.came}") from error
+
+
+@STORE("8.7.15")
+async def what_was_made_otherwise_is_refused(subject: Subject) -> None:
+    """A collection must keep the `manifest` of its first passages, refuse passages and searches of another with 409, and
+    take any when it has been emptied."""
+    one = Manifest("one", "a" * 64, _sizes[id(subject)], normalised=True, chunker="c1")
+    other = Manifest("two", "b" * 64, _sizes[id(subject)], normalised=True, chunker="c1")
+    await _fill(subject, manifest=one)
+    described = await subject.ask(Empty(), "describe")
+    expect(one in described.manifests, f"manifests {described.manifests}")
+    recut = replace(one, chunker="c2")
+    for what, operation, request in (
+        ("another embedder's passages", "upsert", _upsert(subject, other)),
+        ("another chunker's passages", "upsert", _upsert(subject, recut)),
+        ("another embedder's search", "search", _dense(subject, other)),
+    ):
+        try:
+            await subject.call(request, operation)
+        except RequestError as error:
+            status = error.backend_status if isinstance(error, BackendStatusError) else error.status
+            expect(status == 409, f"{what}: {status}, not 409: {error}")
+        else:
+            raise Broken(f"{what}: it was served")
+    for request in (_dense(subject, one), _dense(subject, recut), _dense(subject, None)):
+        expect(len((await subject.ask(request, "search")).hits) == 3, "not every passage is found")
+    await subject.ask(_upsert(subject, None), "upsert")
+    await subject.ask(DeleteRequest("a.txt", collection=COLLECTION), "delete")
+    await subject.ask(_upsert(subject, other), "upsert")
+
+
+def _upsert(subject: Subject, manifest: Manifest | None) -> UpsertRequest:
+    return UpsertRequest([_passage(subject, 0)], "a.txt", manifest=manifest, collection=COLLECTION)
+
+
+def _dense(subject: Subject, manifest: Manifest | None) -> SearchRequest:
+    return SearchRequest(embedding=_unit(subject, 0), k=10, manifest=manifest, collection=COLLECTION)
 
 
 def _samples() -> list[SearchRequest]:

@@ -217,7 +217,8 @@ async def test_what_is_written_is_there_after_a_restart(tmp_path: Path) -> None:
     assert (await store.describe(Empty())).passages == 2
     await store.aclose()
     manifest = msgspec.json.decode((tmp_path / "documents" / "manifest.json").read_bytes())
-    assert manifest == {"schema": schema_module.SCHEMA, "engine": "qdrant-edge", "dimension": 256}
+    known = {"schema": schema_module.SCHEMA, "engine": "qdrant-edge", "dimension": 256}
+    assert manifest == {**known, "file": "passages.sqlite"}
     host.close()
 
 
@@ -282,7 +283,7 @@ async def test_another_embedder_is_refused_with_what_to_do(store: QdrantEdge) ->
     other = Document(DOG, "d", embedding=vector([1.0, 0.0]))
     with pytest.raises(ConflictError, match="vectors of 256 numbers, the embedder now gives 2") as refused:
         await store.upsert(UpsertRequest([other], "g", tenant="t"))
-    assert "delete all documents" in (refused.value.hint or "")
+    assert "weft reindex" in (refused.value.hint or "")
     with pytest.raises(ConflictError):
         await store.search(SearchRequest("x", vector([1.0, 0.0]), tenant="t"))
     await store.delete(DeleteRequest(all_files=True, tenant="t"))

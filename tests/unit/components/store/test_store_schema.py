@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragkit import SmallHost, bag
-from weft.components.store import passages, qdrant_edge, schema
+from weft.components.store import edge_engine, passages, schema
 from weft.components.store.qdrant_edge import QdrantEdge
 from weft.contracts.store import ListRequest, SearchRequest, UpsertRequest
 from weft.errors import StateError
@@ -28,7 +28,7 @@ async def started(folder: Path) -> tuple[QdrantEdge, SmallHost]:
 def upgrade(patch: pytest.MonkeyPatch) -> None:
     """Be the next release."""
     patch.setattr(passages, "SCHEMA_STEPS", NEXT)
-    for module in (passages, qdrant_edge, schema):
+    for module in (passages, edge_engine, schema):
         patch.setattr(module, "SCHEMA", len(NEXT))
 
 
