@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ragkit import ScriptedModel
-from weft.components.rag.condense import MAX_QUESTION, CondenseQuestion, CondenseRequest, merged, stands_alone
+from weft.components.rag.condense import CondenseQuestion, CondenseRequest
+from weft.components.rag.followups import MAX_QUESTION, merged, stands_alone
 from weft.components.rag.talk import is_small_talk
 from weft.errors import InvalidRequestError, UnreachableError
 from weft.types import ContentPart, Message
@@ -42,7 +43,7 @@ async def test_a_question_that_stands_alone_is_taken_as_it_is() -> None:
         (
             "When was the Eiffel Tower built?",
             "And the Louvre?",
-            ["Louvre", "built", "when"],
+            ["Louvre", "built", "When"],
             ["Eiffel", "Tower"],
         ),
         ("When was the Eiffel Tower built?", "What about the Louvre?", ["Louvre", "built"], ["Eiffel"]),
@@ -118,7 +119,7 @@ async def test_a_long_message_is_cut_to_what_it_asks() -> None:
     """Of a pasted text the sentences that ask stay, within the bound."""
     query = await ask("What does the clause on liability say? " + "Lorem ipsum dolor sit amet. " * 500)
     assert query == "What does the clause on liability say?"
-    assert len(await ask("word " * 5000)) == MAX_QUESTION
+    assert MAX_QUESTION - 5 < len(await ask("word " * 5000)) <= MAX_QUESTION
     assert len(merged("Why " * 200, ["name " * 300 + "X" * 900])) <= MAX_QUESTION
 
 
