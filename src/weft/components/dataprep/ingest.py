@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
-import shutil
-import unicodedata
-import uuid
-from pathlib import Path
-from typing import Final
+import secrets
+import time
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
-from weft.components.dataprep.archive import Unpacked, is_archive, unpack
-from weft.components.dataprep.blocks import Reading, RefusedError
-from weft.components.dataprep.chunks import Chunk
+from weft.components.dataprep.jobs import JobRow, Jobs, NewItem, Options
+from weft.components.dataprep.keeping import Kept
 from weft.components.dataprep.links import fetch
-from weft.components.dataprep.parse import Prepared, prepare
+from weft.components.dataprep.names import ALL, collection_name, safe_name, shown_collection
+from weft.components.dataprep.pipeline import Limits, Pipeline
+from weft.components.dataprep.work import Workers
+from weft.context import Context, current
 from weft.contracts.dataprep import (
+    MAX_PASSAGES,
+    MAX_WAIT_S,
+    CancelRequest,
+    CollectionEntry,
     DeleteRequest,
     DeleteResponse,
+    DocumentRequest,
+    DocumentResponse,
     FileEntry,
     GetRequest,
     GetResponse,
@@ -26,42 +31,39 @@ from weft.contracts.dataprep import (
     IndicesResponse,
     IngestRequest,
     IngestResponse,
+    Job,
+    JobRequest,
+    JobsRequest,
+    JobsResponse,
 )
-from weft.contracts.embedding import Embedder, EmbeddingDescription, EmbeddingRequest
-from weft.contracts.store import CollectionsRequest, ListRequest, Store, UpsertRequest
+from weft.contracts.embedding import Embedder
+from weft.contracts.store import CollectionsRequest, ListRequest, ReadRequest, Store
 from weft.contracts.store import DeleteRequest as StoreDelete
-from weft.errors import (
-    BackendReplyError,
-    ComponentError,
-    InvalidRequestError,
-    NotFoundError,
-    RequestError,
-    ServiceError,
-)
+from weft.errors import ComponentError, InvalidRequestError, NotFoundError, OverloadedError, nearest
 from weft.host import Host
-from weft.types import Document, Empty, FileOutcome, Upload
+from weft.types import FileOutcome, Upload
 
 MAX_FILES: Final = 1_000
-MAX_NAME: Final = 255
+MAX_WAITING: Final = 100_000
+"""Files of all jobs that may wait."""
+
+MAX_JOBS: Final = 1_000
+"""Of one list."""
+
 SMALLEST, LARGEST = 100, 20_000
 """Characters that a passage may be set to."""
 
 LINK_TIMEOUT_S: Final = 20.0
-AT_ONCE: Final = 2
-"""Files of one request that are worked on together: one is read while the other is embedded."""
-
-ALL: Final = "all"
-"""What OPEA's clients send as a name to delete everything; no file can be called so."""
-
-_DRIVE = re.compile(r"[A-Za-z]:")
+LINK_BYTES: Final = 20_000_000
 
 
 class DocumentIngest:
-    """Takes plain text, Markdown, HTML and PDF in, and keeps them as passages with vectors.
+    """Takes documents in, and keeps them as passages with vectors.
 
-    Each file ends as *ingested*, *partly* (some pages have no text), *unchanged* (name and content are in already) or
-    *refused*, with the reason; one that is refused holds up no other. A file is in whole or not at all; a new version
-    takes the old one's place when it is in. Cancelling leaves whole what had ended.
+    What is handed in is a job, on disk when it has been accepted, and goes on in the next process where this one ends.
+    Each file ends as *ingested*, *partly* (some pages have no text), *unchanged* (name and content are in already),
+    *refused* or *failed* (the embedder or the store could not be had), with the reason; one that is refused holds up no
+    other. A file is in whole or not at all; a new version takes the old one's place when it is in.
 
     Files are read in processes of their own that can be killed, within limits of time and memory.
 
@@ -73,9 +75,12 @@ class DocumentIngest:
         chunk_overlap: Characters that a passage may repeat of the one before, in whole sentences.
         batch: Passages that are embedded in one call. Few, so that a question in between waits for few.
         max_file_bytes: Larger files are refused.
+        max_waiting_bytes: What may wait on disk, of all jobs together; beyond it uploads are refused with 429.
         parse_timeout_s: After this long a file that is being read is given up.
         max_memory_bytes: What reading one file may take.
     """
+
+    exclusive: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class DocumentIngest:
         chunk_overlap: int = 100,
         batch: int = 16,
         max_file_bytes: int = 100_000_000,
+        max_waiting_bytes: int = 20_000_000_000,
         parse_timeout_s: float = 120.0,
         max_memory_bytes: int = 1_000_000_000,
     ) -> None:
@@ -97,19 +103,59 @@ class DocumentIngest:
             raise ComponentError(f"document-ingest: batch is {batch}, it must be at least 1")
         self._store, self._embedder = store, embedder
         self._chunk_size, self._chunk_overlap, self._batch = chunk_size, chunk_overlap, batch
-        self._max_file_bytes = max_file_bytes
-        self._parse_timeout_s, self._max_memory_bytes = parse_timeout_s, max_memory_bytes
+        self._limits = Limits(max_file_bytes, parse_timeout_s, max_memory_bytes)
+        self._max_waiting_bytes = max_waiting_bytes
 
     async def start(self, host: Host) -> None:
-        """Keep the host for its processes and its guarded client."""
+        """Open the journal of jobs, and go on with those that have not ended.
+
+        Raises:
+            StateError: Another process has the journal, a newer version wrote it, or it is damaged.
+        """
         self._host = host
-        self._spool = (host.storage / "uploads").resolve()
+        # A nested megaservice's services have a slash in their names.
+        folder = host.storage / "ingest" / host.service.replace("/", ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._jobs = Jobs(folder / "jobs.sqlite")
+        self._kept = Kept(
+            folder / "files", host.storage / "uploads", max_file_bytes=self._limits.max_file_bytes
+        )
+        pipeline = Pipeline(self._store, self._embedder, host, batch=self._batch, limits=self._limits)
+        self._workers = Workers(
+            self._jobs,
+            self._kept,
+            pipeline,
+            self._store,
+            fetch=self._fetch,
+            max_waiting=MAX_WAITING,
+            host=host,
+            lane=host.lane(threads=1, queue=4_096),
+        )
+        await self._workers.run(self._jobs.open)
+        needed = await self._workers.run(self._jobs.paths)
+        await asyncio.to_thread(self._kept.sweep, needed, now=time.time())
+        await self._workers.start(await self._workers.run(self._jobs.unended))
+
+    async def aclose(self) -> None:
+        """Let go of the journal; what has not ended goes on at the next start."""
+        await self._workers.aclose()
+        await asyncio.to_thread(self._jobs.close)
+
+    async def _fetch(self, link: str) -> Upload:
+        limit = min(self._limits.max_file_bytes, LINK_BYTES)
+        return await fetch(self._host, link, timeout_s=LINK_TIMEOUT_S, max_bytes=limit)
+
+    # Handing in.
 
     async def ingest(self, request: IngestRequest) -> IngestResponse:
-        """Take files and links in; returns when every one has ended, with their outcomes in order.
+        """Take files and links in; returns when every one has ended, with their outcomes in order, or with the job.
+
+        Cancelling leaves the waiting; the job goes on.
 
         Raises:
             InvalidRequestError: There is neither a file nor a link, there are too many, or a size is out of bounds.
+            OverloadedError: Too much waits already.
+            RequestError: The embedder or the store failed; the job says for which files.
         """
         if not request.files and not request.links:
             raise InvalidRequestError(
@@ -117,299 +163,194 @@ class DocumentIngest:
             )
         if len(request.files) + len(request.links) > MAX_FILES:
             raise InvalidRequestError(f"at most {MAX_FILES:,} files and links go in at once", param="files")
-        size = request.chunk_size if request.chunk_size is not None else self._chunk_size
-        overlap = request.chunk_overlap
-        if overlap is None:
-            overlap = min(self._chunk_overlap, size // 2)
-        _check_sizes(size, overlap)
-        upload = _Batch(self, request, size, overlap)
-        outcomes = await upload.run()
+        job = await asyncio.shield(self._accept(request, self._row(request)))
+        if not request.wait:
+            view = await self._workers.view(await self._workers.run(self._jobs.job, job.id, job.tenant))
+            return IngestResponse([], 202, f"job {job.id} has been accepted", view)
+        if (failure := await self._workers.ended(job.id)) is not None:
+            raise failure
+        outcomes = await self._workers.run(self._jobs.outcomes, job.id)
         refused = [outcome for outcome in outcomes if outcome.outcome == "refused"]
         if not refused:
             return IngestResponse(outcomes)
         said = "; ".join(f"'{outcome.name}': {outcome.reason}" for outcome in refused[:10])
         return IngestResponse(outcomes, 400, f"{len(refused)} of {len(outcomes)} refused: {said}")
 
+    def _row(self, request: IngestRequest) -> JobRow:
+        size = request.chunk_size if request.chunk_size is not None else self._chunk_size
+        overlap = request.chunk_overlap
+        if overlap is None:
+            overlap = min(self._chunk_overlap, size // 2)
+        _check_sizes(size, overlap)
+        context = current.get(None) or Context()
+        return JobRow(
+            secrets.token_hex(8),
+            context.tenant,
+            context.caller,
+            context.readers,
+            collection_name(request.collection),
+            Options(size, overlap, request.replace, request.again),
+            cancelled=False,
+            busy_s=0.0,
+            created_at=round(time.time(), 3),
+            ended_at=None,
+        )
+
+    async def _accept(self, request: IngestRequest, job: JobRow) -> JobRow:
+        """Have a job on disk, files first."""
+        waiting, size = await self._workers.run(self._jobs.waiting)
+        if waiting + len(request.files) + len(request.links) > MAX_WAITING or size > self._max_waiting_bytes:
+            raise OverloadedError(
+                f"{waiting:,} files ({size / 1e6:,.0f} MB) wait to be taken in already", retry_after_s=60
+            )
+        items = await asyncio.to_thread(self._kept.take, job.id, request.files)
+        items += [_link(link) for link in request.links]
+        try:
+            await self._workers.run(self._jobs.add, job, items)
+        except BaseException:
+            await asyncio.to_thread(self._kept.drop, job.id)
+            raise
+        await self._workers.add(job)
+        return job
+
+    # Jobs.
+
+    async def jobs(self, request: JobsRequest) -> JobsResponse:
+        """The caller's tenant's jobs, the newest first."""
+        if not 1 <= request.limit <= MAX_JOBS:
+            raise InvalidRequestError(f"limit must be from 1 to {MAX_JOBS:,}", param="limit")
+        rows = await self._workers.run(self._jobs.jobs, _tenant(), active=request.active, limit=request.limit)
+        return JobsResponse([await self._workers.view(row) for row in rows])
+
+    async def job(self, request: JobRequest) -> Job:
+        """One job, when there is news of it.
+
+        Raises:
+            NotFoundError: There is none of that id.
+        """
+        if not 0 <= request.wait_s <= MAX_WAIT_S:
+            raise InvalidRequestError(f"wait_s must be from 0 to {MAX_WAIT_S:g}", param="wait_s")
+        if not 0 <= request.limit <= MAX_FILES or request.after < 0:
+            raise InvalidRequestError(
+                f"limit must be from 0 to {MAX_FILES:,}, after not below 0", param="limit"
+            )
+        row = await self._workers.run(self._jobs.job, request.id, _tenant())
+        if request.wait_s:
+            await self._workers.wait(request.id, since=request.since, timeout_s=request.wait_s)
+            row = await self._workers.run(self._jobs.job, request.id, _tenant())
+        view = await self._workers.view(row)
+        view.outcomes = await self._workers.run(
+            self._jobs.ended, row.id, after=request.after, limit=request.limit
+        )
+        return view
+
+    async def cancel(self, request: CancelRequest) -> Job:
+        """End a job: files that have not ended do not go in; those that are in stay.
+
+        Raises:
+            NotFoundError: There is none of that id.
+        """
+        await self._workers.run(self._jobs.job, request.id, _tenant())
+        await self._workers.run(self._jobs.note_cancelled, request.id)
+        await self._workers.withdraw(_tenant(), job=request.id)
+        await self._workers.ended(request.id)
+        return await self._workers.view(await self._workers.run(self._jobs.job, request.id, _tenant()))
+
+    # Documents.
+
     async def get(self, request: GetRequest) -> GetResponse:
-        """The files that are in, by name."""
-        reply = await self._store.list(ListRequest(collection_name(request.index_name)))
-        return GetResponse([FileEntry(file.name, file.name, chunks=file.chunks) for file in reply.files])
+        """The files that are in, by name, with what is known of each."""
+        collection = collection_name(request.index_name)
+        files = (await self._store.list(ListRequest(collection))).files
+        facts = await self._workers.run(self._jobs.facts, _tenant(), collection)
+        entries = []
+        for file in files:
+            entry = FileEntry(file.name, file.name, chunks=file.chunks, digest=file.digest)
+            entry.added_at = file.metadata.get("stored_at")
+            fact = facts.get(file.name)
+            if fact is not None and fact.digest == file.digest:
+                entry.title, entry.pages, entry.size = fact.title, fact.pages, fact.size
+                entry.outcome, entry.reason = fact.outcome, fact.reason
+            entries.append(entry)
+        return GetResponse(entries)
 
     async def delete(self, request: DeleteRequest) -> DeleteResponse:
-        """Delete a file, or ``all``.
+        """Delete a file, or ``all`` of a collection; what waits to go in under that name does not go in.
 
         Raises:
             NotFoundError: No file has that name.
         """
-        collection = collection_name(request.index_name)
-        if request.file_path == ALL:
+        collection, tenant = collection_name(request.index_name), _tenant()
+        name = None if request.file_path == ALL else request.file_path
+        withdrawn = await self._workers.withdraw(tenant, collection=collection, name=name)
+        if name is None:
             await self._store.delete(StoreDelete(all_files=True, collection=collection))
-            return DeleteResponse(status=True)
-        reply = await self._store.list(ListRequest(collection))
-        if all(file.name != request.file_path for file in reply.files):
-            raise NotFoundError(f"no document is called '{request.file_path}'", param="file_path")
-        await self._store.delete(StoreDelete(request.file_path, collection=collection))
+        else:
+            names = [file.name for file in (await self._store.list(ListRequest(collection))).files]
+            if name not in names and not withdrawn:
+                raise _no_document(name, collection, names, param="file_path")
+            await self._store.delete(StoreDelete(name, collection=collection))
+        self._workers.forget(tenant, collection, name)
+        await self._workers.run(self._jobs.forget, tenant, collection, name)
         return DeleteResponse(status=True)
 
     async def indices(self, request: IndicesRequest) -> IndicesResponse:
         """The collections that are in; the one without a name is called ``default``."""
-        reply = await self._store.collections(CollectionsRequest())
-        return IndicesResponse([name or "default" for name in reply.collections])
+        names = (await self._store.collections(CollectionsRequest())).collections
+        entries = []
+        for name in names:
+            files = (await self._store.list(ListRequest(name))).files
+            entries.append(
+                CollectionEntry(shown_collection(name), len(files), sum(file.chunks for file in files))
+            )
+        return IndicesResponse([entry.name for entry in entries], entries)
 
-    async def fetch(self, link: str) -> Upload:
-        """The page behind a link.
+    async def document(self, request: DocumentRequest) -> DocumentResponse:
+        """Passages of a document, in order.
 
         Raises:
-            RefusedError: It cannot be had.
+            NotFoundError: No document has that name, or it has no passage of that id, that the caller may read.
         """
-        return await fetch(
-            self._host, link, timeout_s=LINK_TIMEOUT_S, max_bytes=min(self._max_file_bytes, 20_000_000)
+        if not 1 <= request.limit <= MAX_PASSAGES:
+            raise InvalidRequestError(f"limit must be from 1 to {MAX_PASSAGES}", param="limit")
+        collection = collection_name(request.collection)
+        found = await self._store.read(
+            ReadRequest(request.name, request.after, request.around, request.limit, collection=collection)
         )
-
-    def check(self, upload: Upload) -> None:
-        """Refuse what is not read at all.
-
-        Raises:
-            RefusedError: It is too large, or its path is none of ours.
-        """
-        length = len(upload.content)
-        if upload.path is not None:
-            # A path may come from anyone who can post JSON: only what the server itself has spooled is opened.
-            path = Path(upload.path).resolve()
-            if not path.is_relative_to(self._spool) or not path.is_file():
-                raise RefusedError("its upload is not there any more")
-            length = path.stat().st_size
-        if length > self._max_file_bytes:
-            raise RefusedError(f"it has {length:,} bytes; at most {self._max_file_bytes:,} are taken")
-
-    async def reading(self, size: int, overlap: int) -> Reading:
-        """How files are to be read for this embedder."""
-        try:
-            known = await self._embedder.describe(Empty())
-        except RequestError:
-            known = EmbeddingDescription()  # if it is gone, its vectors are where that is said
-        languages = None if known.languages is None else tuple(known.languages)
-        return Reading(
-            size, overlap, known.max_tokens, languages, known.model, seconds=self._parse_timeout_s * 0.75
-        )
-
-    async def unpack(self, upload: Upload, folder: Path) -> list[Unpacked]:
-        """The files of an archive, written into ``folder``, by a process of its own.
-
-        Raises:
-            RefusedError: It is no archive that can be read, or beyond a limit.
-        """
-        await asyncio.to_thread(folder.mkdir, parents=True)
-        try:
-            return await self._host.isolated(
-                unpack,
-                upload,
-                str(folder),
-                self._max_file_bytes,
-                timeout_s=self._parse_timeout_s,
-                max_memory_bytes=self._max_memory_bytes,
-            )
-        except ServiceError as error:
-            raise RefusedError(f"it could not be read: {error.message}") from error
-
-    def unpacking_folder(self) -> Path:
-        """Where the next archive is unpacked."""
-        return self._spool / f"unpacked-{uuid.uuid4().hex}"
-
-    async def prepare(self, upload: Upload, reading: Reading) -> Prepared:
-        """Read and split a file in a process of its own.
-
-        Raises:
-            RefusedError: It cannot be read, takes too long or too much memory, or crashes its reader.
-        """
-        try:
-            prepared = await self._host.isolated(
-                prepare,
-                upload,
-                reading,
-                timeout_s=self._parse_timeout_s,
-                max_memory_bytes=self._max_memory_bytes,
-            )
-        except ServiceError as error:
-            raise RefusedError(f"it could not be read: {error.message}") from error
-        if prepared.refused is not None:
-            raise RefusedError(prepared.refused)
-        return prepared
-
-    async def keep(self, upload: Upload, digest: str, prepared: Prepared, collection: str) -> int:
-        """Embed and store the passages of a file; how many are in."""
-        documents = [
-            Document(
-                chunk.text,
-                id=_passage_id(upload.name, digest, chunk),
-                title=prepared.title or upload.name,
-                source=upload.name,
-                page=chunk.page,
-                start=chunk.start,
-                end=chunk.end,
-                metadata=chunk.metadata(),
-            )
-            for chunk in prepared.chunks
-        ]
-        for first in range(0, len(documents), self._batch):
-            batch = documents[first : first + self._batch]
-            reply = await self._embedder.invoke(EmbeddingRequest([_embedded(document) for document in batch]))
-            if len(reply.embeddings) != len(batch):
-                raise BackendReplyError(
-                    f"the embedder gave {len(reply.embeddings)} vectors for {len(batch)} texts"
+        if not found.total:
+            if (
+                request.around
+                and (await self._store.read(ReadRequest(request.name, limit=1, collection=collection))).total
+            ):
+                raise NotFoundError(
+                    f"'{request.name}' has no passage '{request.around}'",
+                    param="around",
+                    hint="it has been replaced since, perhaps; leave 'around' out to read it from its beginning",
                 )
-            for document, embedding in zip(batch, reply.embeddings, strict=True):
-                document.embedding = embedding
-        # One write for the whole file: it is in as a whole, or not at all.
-        stored = await self._store.upsert(
-            UpsertRequest(documents, upload.name, digest, replace=True, collection=collection)
-        )
-        return stored.count
-
-
-class _Batch:
-    """The files of one request: what is in already, and which names the request itself has used."""
-
-    def __init__(self, owner: DocumentIngest, request: IngestRequest, size: int, overlap: int) -> None:
-        self._owner, self._request = owner, request
-        self._size, self._overlap = size, overlap
-        self._collection = collection_name(request.collection)
-        self._gate = asyncio.Semaphore(AT_ONCE)
-        self._known: dict[str, str] = {}
-        self._seen: dict[str, tuple[str, asyncio.Future[FileOutcome]]] = {}
-
-    async def run(self) -> list[FileOutcome]:
-        """The outcome of each file, then of each link.
-
-        Raises:
-            RequestError: The embedder or the store failed; files that had ended are in.
-        """
-        reply = await self._owner._store.list(ListRequest(self._collection))  # noqa: SLF001 - two halves of one
-        self._known = {file.name: file.digest for file in reply.files}
-        self._reading = await self._owner.reading(self._size, self._overlap)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                jobs = [tasks.create_task(self._file(upload)) for upload in self._request.files]
-                jobs += [tasks.create_task(self._link(link)) for link in self._request.links]
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
-        return [outcome for job in jobs for outcome in job.result()]
-
-    async def _link(self, link: str) -> list[FileOutcome]:
-        async with self._gate:
-            try:
-                upload = await self._owner.fetch(link.strip())
-            except RefusedError as reason:
-                return [FileOutcome(safe_name(link, is_link=True) or "?", "refused", str(reason))]
-            return [await self._ingest(upload, is_link=True)]
-
-    async def _file(self, upload: Upload) -> list[FileOutcome]:
-        if is_archive(upload.name, upload.content_type):
-            return await self._archive(upload)
-        async with self._gate:
-            return [await self._ingest(upload, is_link=False)]
-
-    async def _archive(self, archive: Upload) -> list[FileOutcome]:
-        """The outcome of each file of an archive; of the archive itself where it cannot be opened."""
-        name = safe_name(archive.name)
-        folder = self._owner.unpacking_folder()
-        outcomes: list[FileOutcome] = []
-        try:
-            async with self._gate:
-                self._owner.check(archive)
-                packed = Upload(name, archive.content, archive.content_type, archive.path)
-                found = await self._owner.unpack(packed, folder)
-            for file in found:
-                if file.path is None:
-                    outcomes.append(FileOutcome(safe_name(file.name), "refused", file.refused))
-                    continue
-                async with self._gate:
-                    outcomes.append(await self._ingest(Upload(file.name, path=file.path), is_link=False))
-        except RefusedError as reason:
-            outcomes.append(FileOutcome(name or "?", "refused", str(reason)))
-        finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
-        return outcomes
-
-    async def _ingest(self, upload: Upload, *, is_link: bool) -> FileOutcome:
-        name = safe_name(upload.name, is_link=is_link)
-        if not name or name == ALL:
-            return FileOutcome(name or "?", "refused", f"{upload.name!r} cannot be a document's name")
-        upload = Upload(name, upload.content, upload.content_type, upload.path)
-        try:
-            self._owner.check(upload)
-            digest = await asyncio.to_thread(_digest, upload)
-        except RefusedError as reason:
-            return FileOutcome(name, "refused", str(reason))
-        if (twin := self._seen.get(name)) is not None:
-            return await _of_twin(name, digest, twin)
-        self._seen[name] = digest, (ended := asyncio.get_running_loop().create_future())
-        try:
-            outcome = await self._take(upload, digest)
-        except RefusedError as reason:
-            outcome = FileOutcome(name, "refused", str(reason))
-        except BaseException:
-            ended.cancel()
-            raise
-        ended.set_result(outcome)
-        return outcome
-
-    async def _take(self, upload: Upload, digest: str) -> FileOutcome:
-        """Take one file in.
-
-        Raises:
-            RefusedError: It is not to be replaced, or cannot be read.
-        """
-        name = upload.name
-        if self._known.get(name) == digest:
-            return FileOutcome(name, "unchanged", id=name)
-        if name in self._known and not self._request.replace:
-            raise RefusedError(
-                "a document of this name is in already, with other content; send replace=true to replace it"
-            )
-        prepared = await self._owner.prepare(upload, self._reading)
-        count = await self._owner.keep(upload, digest, prepared, self._collection)
-        return FileOutcome(
-            name,
-            "partly" if prepared.partly else "ingested",
-            prepared.partly or prepared.note,
-            chunks=count,
-            pages=prepared.pages,
-            id=name,
+            names = [file.name for file in (await self._store.list(ListRequest(collection))).files]
+            raise _no_document(request.name, collection, names, param="name")
+        title = found.documents[0].title if found.documents else None
+        return DocumentResponse(
+            request.name, shown_collection(collection), title, found.after, found.total, found.documents
         )
 
 
-async def _of_twin(name: str, digest: str, twin: tuple[str, asyncio.Future[FileOutcome]]) -> FileOutcome:
-    """What becomes of a file when the same request has another of its name."""
-    if twin[0] != digest:
-        reason = "another file of this upload has the same name and other content"
-        return FileOutcome(name, "refused", reason)
-    outcome = await asyncio.shield(twin[1])
-    if outcome.outcome == "refused":
-        return FileOutcome(name, "refused", outcome.reason)
-    return FileOutcome(name, "unchanged", id=name)
+def _tenant() -> str:
+    return (current.get(None) or Context()).tenant
 
 
-def collection_name(name: str) -> str:
-    """The collection as stores call it: the one without a name is shown to people as ``default``."""
-    return "" if name == "default" else name
+def _link(link: str) -> NewItem:
+    name = safe_name(link, is_link=True)
+    if not name or name == ALL:
+        return NewItem(name or "?", outcome=FileOutcome(name or "?", "refused", "it is not a web address"))
+    return NewItem(name, "link")
 
 
-def safe_name(name: str, *, is_link: bool = False) -> str:
-    """A name that can be shown, listed and deleted by: no control characters, nothing that leads anywhere.
-
-    A file of a folder keeps the folders it was found in (``guide/index.html``); of an absolute path, or one that
-    climbs, only the last part stays.
-    """
-    plain = "".join(
-        c for c in unicodedata.normalize("NFC", name) if unicodedata.category(c)[0] != "C"
-    ).strip()
-    if is_link:
-        return plain[:2_000]
-    parts = [part.strip() for part in plain.replace("\\", "/").split("/")]
-    leads = plain.startswith(("/", "\\")) or ".." in parts or any(_DRIVE.match(part) for part in parts)
-    kept = [part for part in (parts[-1:] if leads else parts) if part not in ("", ".", "..")]
-    return "/".join(kept)[-MAX_NAME:]
+def _no_document(name: str, collection: str, names: Sequence[str], *, param: str) -> NotFoundError:
+    where = f" in the collection '{collection}'" if collection else ""
+    close = nearest(name, names)
+    hint = f"did you mean '{close}'?" if close else None
+    return NotFoundError(f"no document is called '{name}'{where}", param=param, hint=hint)
 
 
 def _check_sizes(size: int, overlap: int) -> None:
@@ -417,22 +358,3 @@ def _check_sizes(size: int, overlap: int) -> None:
         raise InvalidRequestError(f"chunk_size must be from {SMALLEST} to {LARGEST:,}", param="chunk_size")
     if not 0 <= overlap <= size // 2:
         raise InvalidRequestError("chunk_overlap must be from 0 to half of chunk_size", param="chunk_overlap")
-
-
-def _digest(upload: Upload) -> str:
-    if upload.path is None:
-        return hashlib.sha256(upload.content).hexdigest()
-    with Path(upload.path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _passage_id(name: str, digest: str, chunk: Chunk) -> str:
-    """The same for the same passage of the same file, and for nothing else."""
-    key = f"{name}\0{digest}\0{chunk.start}\0{chunk.end}"
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _embedded(document: Document) -> str:
-    """What is embedded of a passage: its headings say what it is about where its own words do not."""
-    heading = document.metadata.get("heading")
-    return f"{heading}\n{document.text}" if heading else document.text

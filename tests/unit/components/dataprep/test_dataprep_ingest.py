@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,7 +11,8 @@ import pytest
 from pdfs import pdf
 
 from ragkit import BagEmbedder, SmallHost, bag
-from weft.components.dataprep.ingest import DocumentIngest, safe_name
+from weft.components.dataprep.ingest import DocumentIngest
+from weft.components.dataprep.names import safe_name
 from weft.components.store.qdrant_edge import QdrantEdge
 from weft.context import scope
 from weft.contracts.dataprep import DeleteRequest, GetRequest, IndicesRequest, IngestRequest
@@ -36,17 +37,27 @@ class Kit(NamedTuple):
         return [hit.document for hit in (await self.store.search(request)).hits]
 
 
+@asynccontextmanager
+async def started(folder: Path, **config: Any) -> AsyncIterator[Kit]:
+    """An ingest component over the store in a folder."""
+    inner, host, embedder = QdrantEdge(), SmallHost(folder), BagEmbedder()
+    await inner.start(host)
+    store = ScopedStore(inner, scope)
+    documents = DocumentIngest(store, embedder, **config)
+    await documents.start(host)
+    try:
+        yield Kit(documents, store, embedder, host)
+    finally:
+        await documents.aclose()
+        await inner.aclose()
+        host.close()
+
+
 @pytest.fixture
 async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
     """An ingest component over an empty store."""
-    inner, host, embedder = QdrantEdge(), SmallHost(tmp_path), BagEmbedder()
-    await inner.start(host)
-    store = ScopedStore(inner, scope)
-    documents = DocumentIngest(store, embedder)
-    await documents.start(host)
-    yield Kit(documents, store, embedder, host)
-    await inner.aclose()
-    host.close()
+    async with started(tmp_path) as kit:
+        yield kit
 
 
 async def test_every_uploaded_file_is_ingested(kit: Kit) -> None:
@@ -144,10 +155,10 @@ async def test_a_request_that_cannot_be_is_refused(kit: Kit, fields: dict[str, A
         await kit.documents.ingest(IngestRequest(files, **fields))
 
 
-async def test_a_file_that_is_too_large_is_refused(kit: Kit) -> None:
+async def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     """The bound is in the reason."""
-    kit.documents._max_file_bytes = 10
-    ((_, outcome, reason),) = await kit.take(("a.txt", b"12345678901"))
+    async with started(tmp_path, max_file_bytes=10) as kit:
+        ((_, outcome, reason),) = await kit.take(("a.txt", b"12345678901"))
     assert (outcome, reason) == ("refused", "it has 11 bytes; at most 10 are taken")
 
 
@@ -188,32 +199,6 @@ async def test_an_embedder_that_fails_is_an_error_and_nothing_is_half_in(kit: Ki
     with pytest.raises(ServiceError, match="no embedder"):
         await kit.take(("a.txt", b"Apples."), ("b.txt", b"Bananas."))
     assert (await kit.documents.get(GetRequest())).files == []
-
-
-async def test_cancelling_leaves_whole_files(kit: Kit) -> None:
-    """Cancelled in the middle, a file is in whole or not at all."""
-    inside, stored = asyncio.Event(), asyncio.Event()
-    real, upsert = kit.embedder.invoke, kit.store.upsert
-
-    async def noting(request: Any) -> Any:
-        reply = await upsert(request)
-        stored.set()
-        return reply
-
-    async def slow(request: Any) -> Any:
-        if "Bananas" in request.texts[0]:
-            inside.set()
-            await asyncio.Event().wait()
-        return await real(request)
-
-    kit.embedder.invoke, kit.store.upsert = slow, noting
-    job = asyncio.create_task(kit.take(("a.txt", b"Apples."), ("b.txt", b"Bananas.")))
-    await inside.wait()
-    await stored.wait()
-    job.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await job
-    assert [f.name for f in (await kit.documents.get(GetRequest())).files] == ["a.txt"]
 
 
 async def test_list_delete_and_collections(kit: Kit) -> None:
