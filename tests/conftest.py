@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
+
+from storekit import postgres_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,3 +27,10 @@ def _system_programs(request: pytest.FixtureRequest) -> None:
             if request.config.getoption("--all"):
                 pytest.fail(reason)
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server with pgvector, which the tests that ask for it share; each uses a schema of its own."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url

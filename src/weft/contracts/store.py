@@ -21,6 +21,18 @@ MAX_READ: Final = 1_000
 """Passages of one page of a file."""
 
 
+def bounds(request: ReadRequest) -> None:
+    """Refuse a page that cannot be.
+
+    Raises:
+        InvalidRequestError: ``after`` or ``limit`` is out of bounds.
+    """
+    if not 1 <= request.limit <= MAX_READ:
+        raise InvalidRequestError(f"limit must be from 1 to {MAX_READ:,}", param="limit")
+    if not 0 <= request.after < 2**31:
+        raise InvalidRequestError("after must be 0 or more", param="after")
+
+
 def page(request: ReadRequest, place: Callable[[str], int | None], total: int) -> tuple[int, int] | None:
     """How many passages to skip and to take for a read; None: there is nothing to take.
 
@@ -32,10 +44,7 @@ def page(request: ReadRequest, place: Callable[[str], int | None], total: int) -
     Raises:
         InvalidRequestError: ``after`` or ``limit`` is out of bounds.
     """
-    if not 1 <= request.limit <= MAX_READ:
-        raise InvalidRequestError(f"limit must be from 1 to {MAX_READ:,}", param="limit")
-    if request.after < 0:
-        raise InvalidRequestError("after must be 0 or more", param="after")
+    bounds(request)
     after = request.after
     if request.around:
         middle = place(request.around)
