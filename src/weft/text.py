@@ -24,6 +24,15 @@ _BREAK = re.compile(
 )
 _OPENING = re.compile(r"[\s\"'“‘«(\[]*")
 _INITIAL = re.compile(r"(?:^|[\s(.])[^\W\d_]$")
+_ANSWERS_KIND = re.compile(
+    r"""\b(?:
+      (?:what|which)\s+(?:(?:is|are|was|were)\s+)?(?:the\s+|another\s+)?(?:exact\s+|other\s+)?
+        (?:names?|terms?|words?|years?|dates?|days?|months?|century|centuries|decade|times?|numbers?|amount|kinds?|types?|sorts?)
+    | how\s+(?:many|much|long|old|far|often|big|large|tall|high|deep)
+    )\b
+    | \b(?:called|named|known\s+as)\s*[?.!]*\s*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
 _MARKUP = re.compile(r"[\s\-*•|#>]*")
 
 ABBREVIATIONS: Final = frozenset(
@@ -93,6 +102,14 @@ def stem(word: str) -> str:
 def terms(text: str) -> list[str]:
     """The stems of the words that carry meaning, in order, with repetitions."""
     return [stem(word) for word in words(text) if word not in STOP_WORDS]
+
+
+def asked(question: str) -> list[str]:
+    """The terms of a question that its answer should repeat: not those that say what kind of answer it wants.
+
+    ``What year did the harbour open?`` asks for ``harbour`` and ``open``; an answer says 1887, and seldom ``year``.
+    """
+    return terms(_ANSWERS_KIND.sub(" ", question)) or terms(question)
 
 
 def sentences(text: str) -> list[Span]:

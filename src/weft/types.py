@@ -172,7 +172,8 @@ class Evidence(Struct, omit_defaults=True):
     """What the documents say to a question, best first. No quotes: they do not answer it.
 
     Attributes:
-        answerable: False when the best passage is too far from the question to be trusted.
+        answerable: False when the documents are about something else.
+        score: 0 to 1: how well the best sentence and its passage fit the question; what ``answerable`` was decided by.
         note: What is known beside the quotes, for people to read: a list of the documents, or why there are no quotes.
     """
 
@@ -180,6 +181,7 @@ class Evidence(Struct, omit_defaults=True):
     quotes: list[Quote] = []
     answerable: bool = True
     note: str = ""
+    score: float = 0.0
 
 
 Outcome = Literal["ingested", "partly", "unchanged", "refused", "failed", "cancelled"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.text import MAX_SENTENCE, bm25, cosine, overlap, rarity, sentences, stem, terms, words
+from weft.text import MAX_SENTENCE, asked, bm25, cosine, overlap, rarity, sentences, stem, terms, words
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,21 @@ def test_cosine() -> None:
     assert cosine([0, 0], [1, 1]) == 0
     with pytest.raises(ValueError, match="zip"):
         cosine([1], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What year did the harbour open?", "harbour open"),
+        ("How many harbours are there in Lisbon?", "harbours Lisbon"),
+        ("What is the name of the harbour?", "harbour"),
+        ("What is another term for rotors?", "rotors"),
+        ("What was the old harbour called?", "old harbour"),
+        ("What is the term of the lease?", "lease"),
+        ("When does the school year begin?", "school year begin"),
+        ("In what century?", "century"),
+    ],
+)
+def test_an_answer_need_not_repeat_what_kind_of_answer_is_asked_for(question: str, expected: str) -> None:
+    """``year`` in ``what year`` names the answer; what is left is what the answer is about, and never nothing."""
+    assert asked(question) == terms(expected)

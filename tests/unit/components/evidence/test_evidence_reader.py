@@ -80,11 +80,13 @@ async def test_a_heading_gives_way_to_a_sentence() -> None:
     assert quote.text.endswith("1887.")
 
 
-async def test_answerable_by_the_nearest_passage() -> None:
+async def test_answerable_by_the_sentence_that_fits_best() -> None:
     """Below the threshold the documents do not answer the question; quotes are given all the same."""
     far = await read([passage("Cats sleep all day long.")])
-    assert (far.answerable, len(far.quotes)) == (False, 1)
-    assert (await read([passage(HARBOUR)])).answerable is True
+    assert (far.answerable, len(far.quotes), far.score) == (False, 1, 0.0)
+    near = await read([passage(HARBOUR)])
+    assert near.answerable is True
+    assert 0.7 < near.score <= 1
     assert (await read([passage("Cats sleep all day long.")], threshold=-1.0)).answerable is True
 
 
@@ -137,9 +139,54 @@ async def test_max_quotes_is_bounded(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [{"documents": 0}, {"max_quotes": 0}, {"dense_weight": 2.0}, {"threshold": 2.0}]
+    "config", [{"documents": 0}, {"max_quotes": 0}, {"dense_weight": 2.0}, {"threshold": 2.0}, {"compare": 0}]
 )
 def test_config_is_checked(config: dict[str, float]) -> None:
     """Values that cannot be are refused when the component is made."""
     with pytest.raises(ComponentError):
         ExtractiveReader(BagEmbedder(), **config)
+
+
+@pytest.mark.parametrize(
+    ("question", "lacks", "has"),
+    [
+        ("When did the ferry sink?", "The ferry sank in a storm.", "In May the ferry sank."),
+        ("How many sailed on the ferry?", "Passengers sailed on the ferry.", "Twelve sailed on the ferry."),
+        ("Who built the ferry?", "The ferry was built by a yard.", "The ferry was built by Holm."),
+        ("Where is the ferry of Holm?", "The ferry of Holm is away.", "The ferry of Holm is in Oslo."),
+        ("When did the 1887 ferry sink?", "The 1887 ferry sank.", "The 1887 ferry sank in 1901."),
+    ],
+)
+async def test_a_sentence_with_the_kind_of_answer_asked_for_wins(question: str, lacks: str, has: str) -> None:
+    """A time for ``when``, a number for ``how many``, a name for ``who``, and none of those that the question says."""
+    quotes = (await read([passage(f"{lacks} Nothing else. {has}")], question)).quotes
+    assert quotes[0].text == has
+
+
+async def test_a_sentence_is_understood_from_the_one_before_it() -> None:
+    """What stands before ``it`` counts for the sentence that goes on with it, against one that is about something else."""
+    text = "The tower of Oslo is old. It is 40 m high. The sea is far. The fence in Bergen is 2 m high."
+    (quote,) = (await read([passage(text)], "How high is the tower of Oslo?", max_quotes=2)).quotes
+    assert quote.text == "The tower of Oslo is old. It is 40 m high."
+
+
+async def test_a_heading_tells_what_its_sentences_are_about() -> None:
+    """Of two passages with the same words, the one under the right heading is quoted."""
+    passages = [
+        passage("Open from nine to five.", str(n), metadata={"heading": heading})
+        for n, heading in enumerate(("Canteen", "Library"))
+    ]
+    (quote,) = (await read(passages, "When is the library open?", max_quotes=1)).quotes
+    assert quote.document.id == "1"
+
+
+async def test_of_many_sentences_those_are_compared_that_share_words() -> None:
+    """A listing of a hundred lines costs as much as a page of text, and its right line is found all the same."""
+    rows = [f"- Ferry number {n} sails at dawn." for n in range(100)]
+    embedder, host = BagEmbedder(), SmallHost(Path())
+    reader = ExtractiveReader(embedder, compare=10)
+    await reader.start(host)
+    reply = await reader.invoke(EvidenceRequest("When does ferry 87 sail?", [passage("\n".join(rows))], 1))
+    assert [quote.text for quote in reply.evidence.quotes] == [rows[87]]
+    assert [len(call) for call in embedder.calls] == [11]
+    host.close()

@@ -41,6 +41,23 @@ async def test_words_that_stand_together_win(reranker: HybridReranker) -> None:
     assert 0.9 < scores[0] <= 1
 
 
+async def test_words_that_follow_each_other_win(reranker: HybridReranker) -> None:
+    """The same words in another order are another thing."""
+    texts = ["A house was boat racing today.", "A boat house was racing today."]
+    reply = await reranker.invoke(RerankRequest("Which boat house?", [passage(t) for t in texts]))
+    assert [d.text for d in reply.documents] == texts[::-1]
+
+
+async def test_a_heading_counts_as_the_text(reranker: HybridReranker) -> None:
+    """Passages with the same words differ by what they stand under."""
+    documents = [
+        passage("Open from nine to five.", title=title, metadata={"heading": "Opening hours"})
+        for title in ("Canteen", "Library")
+    ]
+    reply = await reranker.invoke(RerankRequest("When is the library open?", documents))
+    assert [d.title for d in reply.documents] == ["Library", "Canteen"]
+
+
 async def test_documents_stay_whole(reranker: HybridReranker) -> None:
     """Only the score changes."""
     document = passage("Lisbon", "x", title="T", page=2, metadata={"dense_score": 0.5}, score=0.1)
