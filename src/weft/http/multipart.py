@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeAlias
 
@@ -51,8 +52,10 @@ class Upload:
         name: The field's name.
         filename: As the client calls it, without any folders; may be empty.
         content_type: As the client says.
-        file: At its start; closed with the form.
+        file: At its start; closed with the form. Where the form has a folder, it is closed already.
         size: Bytes.
+        sent_name: The name as it was sent, folders and all: never a path of this machine.
+        path: Where it is, where the form has a folder.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Upload:
     content_type: str
     file: IO[bytes]
     size: int = 0
+    sent_name: str = ""
+    path: Path | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +103,7 @@ class PartHead:
     name: str
     filename: str | None
     content_type: str
+    sent_name: str = ""
 
 
 class PartEnd:
@@ -238,16 +244,25 @@ def _read_part_head(block: bytes) -> PartHead:
     if "name" not in parameters:
         raise InvalidRequestError("a part of the form has no name")
     filename = parameters.get("filename")
+    sent_name = filename or ""
     if filename is not None:
         # Never a path: some clients send the whole one, others mean harm.
         filename = filename.replace("\\", "/").rpartition("/")[2].replace("\0", "")
-    return PartHead(parameters["name"], filename, content_type)
+    return PartHead(parameters["name"], filename, content_type, sent_name)
 
 
-async def read_form(request: Request, *, limits: FormLimits | None = None) -> Form:
+async def read_form(
+    request: Request, *, limits: FormLimits | None = None, folder: Path | None = None
+) -> Form:
     """Read the form in a request's body.
 
     Files beyond 1 MiB are spooled to disk by a thread. Cancelling it, or an error, leaves no file behind.
+
+    Args:
+        request: Its body has not been read.
+        limits: See :class:`FormLimits`.
+        folder: Exists and is empty: every file is written there, whatever its length, under a number, and is its owner's
+            to delete. Then a thousand files take neither memory nor descriptors.
 
     Raises:
         UnsupportedMediaTypeError: The body is not ``multipart/form-data``.
@@ -261,17 +276,22 @@ async def read_form(request: Request, *, limits: FormLimits | None = None) -> Fo
     reader = MultipartReader((found[1] or found[2]).encode("latin-1"), limits=limits)
     form = Form()
     try:
-        await _fill(form, reader, request.chunks(), limits)
+        await _fill(form, reader, request.chunks(), limits, folder)
     except BaseException:
         form.close()
         raise
-    for upload in form.files:
-        upload.file.seek(0)
+    if folder is None:
+        for upload in form.files:
+            upload.file.seek(0)
     return form
 
 
 async def _fill(
-    form: Form, reader: MultipartReader, blocks: AsyncIterator[bytes], limits: FormLimits
+    form: Form,
+    reader: MultipartReader,
+    blocks: AsyncIterator[bytes],
+    limits: FormLimits,
+    folder: Path | None,
 ) -> None:
     size, head, value = 0, None, bytearray()
     upload: Upload | None = None
@@ -283,12 +303,13 @@ async def _fill(
             if isinstance(event, PartHead):
                 head, value, upload = event, bytearray(), None
                 if event.filename is not None:
-                    file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the form's to close
-                    upload = Upload(event.name, event.filename, event.content_type, file)
+                    upload = _opened(event, len(form.files), folder)
                     form.files.append(upload)
             elif isinstance(event, PartEnd):
                 if upload is None and head is not None:
                     form.fields.append((head.name, _text(value)))
+                elif upload is not None and folder is not None:
+                    upload.file.close()
             elif upload is not None:
                 await _store(upload, event, limits)
             else:
@@ -297,6 +318,18 @@ async def _fill(
                     raise PayloadTooLargeError(f"a field is larger than {limits.max_field_bytes} bytes")
     if not reader.is_complete:
         raise InvalidRequestError("the form ends before its closing boundary")
+
+
+def _opened(head: PartHead, number: int, folder: Path | None) -> Upload:
+    path = None if folder is None else folder / str(number)
+    file: IO[bytes] = (
+        tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the form's to close
+        if path is None
+        else path.open("xb")
+    )
+    return Upload(
+        head.name, head.filename or "", head.content_type, file, sent_name=head.sent_name, path=path
+    )
 
 
 async def _store(upload: Upload, block: bytes, limits: FormLimits) -> None:

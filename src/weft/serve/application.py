@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final, Literal, Protocol
 
@@ -109,6 +110,7 @@ class Application:
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
         era: Counts the requests that come in now.
         private: What siblings reach on this process's private address; None: this application itself.
+        spool: Where uploads are kept until whoever takes them has them; None: in memory.
         state: Where it is in its life.
     """
 
@@ -134,6 +136,7 @@ class Application:
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
         self.private: Application | None = None
+        self.spool: Path | None = None
         self.state: State = "created"
         self.era = Era()
         self._eras = [self.era]

@@ -25,7 +25,7 @@ from weft.serve.application import Application
 from weft.serve.problems import Place
 from weft.serve.routing import JSON, RouteDoc, RouteHandler
 from weft.serve.streams import Overtime, chat_events, events, relay_reply, stream_reply
-from weft.serve.uploads import FORM_SCHEMA, accepted, prefers_async, read_ingest, refused
+from weft.serve.uploads import FORM_SCHEMA, accepted, prefers_async, received, refused
 from weft.transport.base import WireStream
 from weft.transport.usage import costed, header_of
 
@@ -224,20 +224,24 @@ class Answer:
         # refused is its sender's error.
         is_upload = self._forms and request.headers.get("content-type", "").startswith("multipart/")
         if is_upload:
-            asked: Any = await read_ingest(request)
-            form: Any = self._operation.own
-        elif self._route.method in BODILESS:
-            asked = from_address(request, self._operation.request)
+            async with received(request, self._app.spool) as upload:
+                upload.wait = not (is_async := prefers_async(request))
+                return await self.reply(
+                    upload, self._operation.own, context, is_upload=True, is_async=is_async
+                )
+        form: Any = self._route.form
+        if self._route.method in BODILESS:
+            asked: Any = from_address(request, self._operation.request)
             return await self.reply(asked, self._operation.own, context)
-        elif (form := self._route.form) is not None:
+        if form is not None:
             asked = decoded(form, _whole(request))
         else:
             asked, form = self._operation.decode(_whole(request))
         if self._forms and prefers_async(request):
             asked.wait = False
-            return await self.reply(asked, form, context, is_upload=is_upload, is_async=True)
+            return await self.reply(asked, form, context, is_async=True)
         is_streamed = self._stream is not None and not self._has_flag and _wants_stream(_whole(request))
-        return await self.reply(asked, form, context, is_streamed=is_streamed, is_upload=is_upload)
+        return await self.reply(asked, form, context, is_streamed=is_streamed)
 
     async def reply(
         self,

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from weft.contracts.dataprep import JOB_PATH, IngestRequest, IngestResponse, Job
-from weft.errors import InvalidRequestError
+from weft.errors import InvalidRequestError, PayloadTooLargeError, UnavailableError
 from weft.http.message import Request, Response
 from weft.http.multipart import FormLimits, read_form
 from weft.types import Upload
 
 LIMITS: Final = FormLimits(max_parts=1100)
 """1,000 files, as the contract says, and the fields beside them."""
+
+MAX_INLINE_BYTES: Final = 64 * 1024 * 1024
+"""Of the files of one upload that is sent on to a service elsewhere: they are all in memory then."""
 
 _MAX_DIGITS: Final = 18
 """Of a number: more than fits anything. Python itself refuses to read thousands of digits."""
@@ -36,29 +44,81 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
         "table_strategy": {"type": "string"},
         "index_name": {"type": "string", "description": "The collection; empty is the default one."},
         "replace": {"type": "boolean", "description": "Replace a file of the same name and other content."},
+        "again": {"type": "boolean", "description": "Take in what is in already with the same content, too."},
     },
 }
 """What a browser or ``curl -F`` may send."""
 
 
-async def read_ingest(request: Request) -> IngestRequest:
-    """The form in the body of ``request``; its files arrive on disk first, so that a slow sender holds no memory.
+@asynccontextmanager
+async def received(request: Request, spool: Path | None) -> AsyncIterator[IngestRequest]:
+    """The form in the body of ``request``, with its files in a folder of ``spool`` for as long as the block runs.
+
+    Whoever takes a file over moves it away; what is left is deleted. The folder's name cannot be guessed, for a path is
+    all that is needed to have a file taken in.
+
+    Args:
+        request: Its body has not been read.
+        spool: None: the files' bytes are in the request.
 
     Raises:
         InvalidRequestError: It is malformed, or a field is not what it must be.
         PayloadTooLargeError: It has too many parts, or too large ones.
+        UnavailableError: The disk does not take the files.
     """
-    with await read_form(request, limits=LIMITS) as form:
+    folder = None if spool is None else spool / secrets.token_hex(16)
+    try:
+        try:
+            if folder is not None:
+                await asyncio.to_thread(folder.mkdir, parents=True)
+            asked = await _read(request, folder)
+        except OSError as error:
+            raise UnavailableError(f"the upload cannot be kept: {error.strerror}") from error
+        yield asked
+    finally:
+        if folder is not None:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+
+async def _read(request: Request, folder: Path | None) -> IngestRequest:
+    with await read_form(request, limits=LIMITS, folder=folder) as form:
         # A browser sends a file input that was left empty as a file without name and content.
         kept = [file for file in form.files if file.filename or file.size]
-        contents = await asyncio.to_thread(lambda: [file.file.read() for file in kept])
+        files = [
+            Upload(
+                file.sent_name or "unnamed",
+                b"" if file.path is not None else await asyncio.to_thread(file.file.read),
+                file.content_type or None,
+                str(file.path) if file.path is not None else None,
+            )
+            for file in kept
+        ]
         fields = dict(reversed(form.fields))  # the first of each name
         links = [link for text in form.get_all("link_list") for link in _links(text)]
-    files = [
-        Upload(file.filename or "unnamed", content, file.content_type or None)
-        for file, content in zip(kept, contents, strict=True)
-    ]
     return ingest_request(files, links, fields)
+
+
+async def inlined(request: IngestRequest) -> IngestRequest:
+    """The request for a service on another machine, which has no use for a path here: its files' bytes are in it.
+
+    Raises:
+        PayloadTooLargeError: They are too many to be held in memory.
+    """
+    spooled = [Path(file.path) for file in request.files if file.path is not None]
+    if not spooled:
+        return request
+    if sum(path.stat().st_size for path in spooled) > MAX_INLINE_BYTES:
+        raise PayloadTooLargeError(
+            f"documents are taken in by a service elsewhere, to which at most {MAX_INLINE_BYTES >> 20} MiB are sent "
+            "at once; hand in fewer files at a time"
+        )
+
+    def read(file: Upload) -> Upload:
+        content = file.content if file.path is None else Path(file.path).read_bytes()
+        return Upload(file.name, content, file.content_type)
+
+    files = await asyncio.to_thread(lambda: [read(file) for file in request.files])
+    return msgspec.structs.replace(request, files=files)
 
 
 def ingest_request(files: list[Upload], links: list[str], fields: dict[str, str]) -> IngestRequest:
@@ -72,6 +132,7 @@ def ingest_request(files: list[Upload], links: list[str], fields: dict[str, str]
     request.chunk_overlap = _number(fields, "chunk_overlap")
     request.process_table = _flag(fields, "process_table")
     request.replace = _flag(fields, "replace")
+    request.again = _flag(fields, "again")
     request.table_strategy = fields.get("table_strategy") or "fast"
     request.collection = fields.get("index_name") or fields.get("collection", "")
     if not request.files and not request.links:
