@@ -12,8 +12,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import offices
+import others
+import pdfs
+from markup import read
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
 
 DEBIAN = {
     "sect.dhcp.html": "/usr/share/doc/debian-handbook/html/en-US/sect.dhcp.html",
@@ -29,11 +33,6 @@ DEBIAN = {
 
 def build(target: Path) -> list[str]:
     """Write every document into ``target``; the names of those of Debian's that are absent."""
-    import offices
-    import others
-    import pdfs
-    from markup import read
-
     writers = {
         "pdf": pdfs.write, "docx": offices.docx, "pptx": offices.pptx, "xlsx": offices.xlsx,
         "rtf": others.rtf, "epub": others.epub, "eml": others.eml,

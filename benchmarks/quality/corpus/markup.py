@@ -57,7 +57,9 @@ def read(path: Path) -> Text:
         if line.startswith("| "):
             if not blocks or blocks[-1].kind != "table":
                 blocks.append(Block("table"))
-            blocks[-1].rows.append([cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")])
+            blocks[-1].rows.append(
+                [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
+            )
         elif line.startswith("#"):
             marks, _, words = line.partition(" ")
             blocks.append(Block("heading", words, len(marks)))

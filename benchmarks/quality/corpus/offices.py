@@ -13,7 +13,7 @@ from openpyxl.styles import Font
 from pptx import Presentation
 from pptx.util import Inches
 
-WRITTEN = dt.datetime(2025, 6, 1, 12)
+WRITTEN = dt.datetime(2025, 6, 1, 12)  # noqa: DTZ001 - office files have no time zones
 _NUMBER = re.compile(r"\d{1,3}(,\d{3})+|\d+(\.\d+)?")
 
 

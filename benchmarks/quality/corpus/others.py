@@ -107,7 +107,11 @@ def eml(text: Text, target: Path) -> None:
     message["MIME-Version"] = "1.0"
     html = text.head.get("html")
     encoding = text.head["encoding"]
-    page = "<html><body>" + "".join(f"<p>{escape(line)}</p>" for line in body.split("\n") if line) + "</body></html>"
+    page = (
+        "<html><body>"
+        + "".join(f"<p>{escape(line)}</p>" for line in body.split("\n") if line)
+        + "</body></html>"
+    )
     if html == "only":
         message.set_content(page, subtype="html", cte=encoding)
     else:

@@ -22,7 +22,6 @@ from reportlab.platypus import (
     BaseDocTemplate,
     Flowable,
     Frame,
-    Image as Picture,
     ListFlowable,
     ListItem,
     PageBreak,
@@ -31,6 +30,9 @@ from reportlab.platypus import (
     Spacer,
     Table,
     TableStyle,
+)
+from reportlab.platypus import (
+    Image as Picture,
 )
 
 STYLES = getSampleStyleSheet()
@@ -49,12 +51,20 @@ def write(text: Text, target: Path) -> None:
     columns = 2 if layout == "columns" else 1
     gap = 8 * mm
     width = (WIDTH - 40 * mm - gap * (columns - 1)) / columns
-    frames = [Frame(20 * mm + i * (width + gap), 20 * mm, width, HEIGHT - 40 * mm, 0, 0, 0, 0) for i in range(columns)]
+    frames = [
+        Frame(20 * mm + i * (width + gap), 20 * mm, width, HEIGHT - 40 * mm, 0, 0, 0, 0)
+        for i in range(columns)
+    ]
     encryption = None
     if "password" in text.head:
         encryption = StandardEncryption(text.head["password"], ownerPassword="owner-" + text.head["password"])
     document = BaseDocTemplate(
-        str(target), pagesize=A4, title=text.title, author=text.head.get("author", ""), encrypt=encryption, invariant=1
+        str(target),
+        pagesize=A4,
+        title=text.title,
+        author=text.head.get("author", ""),
+        encrypt=encryption,
+        invariant=1,
     )
 
     def footer(canvas: Any, template: Any) -> None:
@@ -120,7 +130,9 @@ def _photo() -> io.BytesIO:
         for column in range(-1, 8):
             left, top = column * 70 + (row % 2) * 35, row * 30
             shade = dice.randint(90, 150)
-            draw.rectangle((left + 2, top + 2, left + 67, top + 27), fill=(shade + 40, shade - 20, shade - 40))
+            draw.rectangle(
+                (left + 2, top + 2, left + 67, top + 27), fill=(shade + 40, shade - 20, shade - 40)
+            )
     data = io.BytesIO()
     image.save(data, "JPEG", quality=80)
     data.seek(0)
