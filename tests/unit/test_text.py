@@ -27,6 +27,7 @@ from weft.text import MAX_SENTENCE, asked, bm25, cosine, overlap, rarity, senten
         ("Yahoo! bought it. OK.", ["Yahoo! bought it.", "OK."]),
         ("Paid by the U.S. government. Then.", ["Paid by the U.S. government.", "Then."]),
         ("It works... Sometimes.", ["It works...", "Sometimes."]),
+        ("City | Ships\nPorto | 7\n| Faro | 3", ["City | Ships", "Porto | 7", "| Faro | 3"]),
         ("---\n\n* * *", []),
         ("", []),
     ],

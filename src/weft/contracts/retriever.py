@@ -24,10 +24,20 @@ class RetrieveRequest(Struct, omit_defaults=True):
     Attributes:
         query: The question, self-contained.
         k: How many passages, 1 to 1,000.
-        search_type: ``hybrid`` (vectors and words), ``similarity`` (vectors), ``text`` (words), ``mmr``, or
-            ``similarity_score_threshold``. None: the retriever's own default.
+        search_type: ``hybrid`` (vectors and words), ``similarity`` (vectors), ``text`` (words), ``mmr`` (vectors, and unlike
+            each other), ``similarity_score_threshold`` or ``similarity_distance_threshold`` (vectors, those near enough).
+            None: the retriever's own default.
+        fusion: How ``hybrid`` puts vectors and words together: ``blend`` of their scores, each against the best one found,
+            or ``rrf``, reciprocal rank fusion. None: the retriever's own default.
         embedding: The question's vector, when the caller has it already.
-        filter: Metadata that a passage must have: name to value, or to a list of allowed values.
+        fetch_k: For ``mmr``: among how many of the nearest it chooses.
+        lambda_mult: For ``mmr``: 1 is nearness alone, 0 is difference alone.
+        score_threshold: Passages whose cosine to the question is lower are left out, however they were found.
+        distance_threshold: The same as a distance, 1 - cosine: those that are farther are left out.
+        filter: Metadata that a passage must have: name to value, or to a list of allowed values. ``file``, ``source``,
+            ``title`` and ``page`` can be named too.
+        neighbours: How many passages before and after each one found are joined to it, 0 to 10. Those found that are
+            joined to a better one are not given again.
         collection: Which collection; empty is the default one.
     """
 
@@ -41,6 +51,8 @@ class RetrieveRequest(Struct, omit_defaults=True):
     distance_threshold: float | None = None
     filter: dict[str, Any] | None = None
     collection: str = ""
+    fusion: Literal["blend", "rrf"] | None = None
+    neighbours: int | None = None
 
 
 class RetrieveResponse(Struct, omit_defaults=True):

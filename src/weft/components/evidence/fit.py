@@ -6,16 +6,20 @@ values the differences are within the noise, so that round ones were taken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from weft.components.evidence.answers import lacks_answer
-from weft.text import Span, asked, cosine, overlap, rarity, terms, words
+from weft.text import Span, asked, cosine, overlap, rarity, sentences, terms, words
 from weft.types import Document
 
 HEADING_SHARE: Final = 0.7
-"""What a heading counts against a sentence: it repeats the question's words and seldom answers."""
+"""What a heading or a table's header counts against a sentence: it repeats the question's words and seldom answers."""
+
+
+_ROW: Final = re.compile(r"\S\s\|\s|^\|")
 
 
 class Weights(NamedTuple):
@@ -23,8 +27,8 @@ class Weights(NamedTuple):
 
     Attributes:
         meaning: The cosine of question and sentence, 0 to 1; the question's words in it count the rest.
-        carried: What a word counts that only the sentence before or the headings above have: ``It opened in 1887`` speaks
-            of what was named there.
+        carried: What a word counts that only the sentence before, the headings above or a table's header have: ``It opened
+            in 1887`` speaks of what was named there.
         rank: The passage's own score, beside the sentence's fit.
         kind: What is taken off where a number, time or name is asked for and the sentence has none.
         passage: The fit of the passage as a whole, beside the sentence's, when it is decided whether there is an answer.
@@ -42,6 +46,8 @@ class Candidate:
     """A sentence of a passage.
 
     Attributes:
+        is_heading: Whether it is one of the headings that the passage stands under, or names the columns of a table.
+        header: Of a table's row: the row that names the columns; empty for what is no row, and for that one itself.
         score: How well it fits against the others, 0 to 1.
         support: How sure it is that it answers at all, 0 to 1.
     """
@@ -49,6 +55,8 @@ class Candidate:
     passage: int
     position: int
     span: Span
+    is_heading: bool = False
+    header: str = ""
     score: float = 0.0
     support: float = 0.0
 
@@ -98,7 +106,9 @@ def weigh(
     last: Candidate | None = None
     before: Sequence[str] = ()
     for candidate, own, vector in zip(candidates, found, vectors, strict=True):
-        if last is None or (last.passage, last.position + 1) != (candidate.passage, candidate.position):
+        if candidate.header:
+            before = terms(candidate.header)
+        elif last is None or (last.passage, last.position + 1) != (candidate.passage, candidate.position):
             before = ()
         shared = overlap(wanted, own, rare)
         around = overlap(wanted, [*own, *before, *above[candidate.passage]], rare)
@@ -107,7 +117,7 @@ def weigh(
         score = (fit + weights.rank * passage.rank) / (1 + weights.rank)
         if lacks_answer(query, said, _text(passages, candidate)):
             score -= weights.kind
-        if is_heading(passage.document, candidate.span):
+        if candidate.is_heading:
             score *= HEADING_SHARE
         candidate.score = max(score, 0.0)
         candidate.support = (fit + weights.passage * whole[candidate.passage]) / (1 + weights.passage)
@@ -122,13 +132,22 @@ def _text(passages: Sequence[Passage], candidate: Candidate) -> str:
     return passages[candidate.passage].document.text[candidate.span.start : candidate.span.end]
 
 
-def is_heading(document: Document, span: Span) -> bool:
-    """Whether a piece is one of the headings that the passage stands under: those carry no stop."""
+def candidates_of(index: int, document: Document, most: int) -> list[Candidate]:
+    """The sentences of a passage, in order; a table's rows know the row above them that names the columns."""
+    found: list[Candidate] = []
+    header = ""
     heading = document.metadata.get("heading")
-    text = document.text[span.start : span.end]
-    if text.startswith("#"):
-        return True
-    return isinstance(heading, str) and text in heading.split(" > ")
+    above = heading.split(" > ") if isinstance(heading, str) else []
+    for position, span in enumerate(sentences(document.text)[:most]):
+        text = document.text[span.start : span.end]
+        is_heading = text.startswith("#") or text in above  # headings carry no stop
+        if not _ROW.search(text):
+            found.append(Candidate(index, position, span, is_heading))
+            header = ""
+        else:
+            found.append(Candidate(index, position, span, is_heading or not header, header))
+            header = header or text
+    return found
 
 
 def _heading(document: Document) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from weft.components.evidence.fit import Candidate, Passage, Weights, weigh
+from weft.components.evidence.fit import Candidate, Passage, Weights, candidates_of, weigh
 from weft.contracts.embedding import Embedder, EmbeddingRequest
 from weft.contracts.evidence import EvidenceRequest, EvidenceResponse
 from weft.errors import BackendReplyError, ComponentError, InvalidRequestError
 from weft.host import Host
-from weft.text import asked, overlap, rarity, sentences, terms
+from weft.text import asked, overlap, rarity, terms
 from weft.types import Document, Evidence, Quote, floats
 
 MAX_QUOTES: Final = 20
@@ -88,7 +88,7 @@ class ExtractiveReader:
         # One call for everything: the question, passages that came without a vector, and the sentences.
         bare = [index for index, document in enumerate(documents) if document.embedding is None]
         texts = [request.query, *(documents[index].text for index in bare)]
-        texts += [documents[c.passage].text[c.span.start : c.span.end] for c in candidates]
+        texts += [_embedded(documents[c.passage], c) for c in candidates]
         vectors = await self._embed(texts)
         quotes, support = await self._lane.run(
             self._read, request.query, documents, candidates, vectors, count
@@ -101,9 +101,9 @@ class ExtractiveReader:
     def _candidates(self, query: str, documents: Sequence[Document]) -> list[Candidate]:
         """The sentences of the passages in the order of the text, as many as are compared."""
         candidates = [
-            Candidate(index, position, span)
+            candidate
             for index, document in enumerate(documents)
-            for position, span in enumerate(sentences(document.text)[:MAX_SENTENCES])
+            for candidate in candidates_of(index, document, MAX_SENTENCES)
         ]
         if len(candidates) <= self._compare:
             return candidates
@@ -146,6 +146,12 @@ class ExtractiveReader:
         weigh(query, question, passages, candidates, list(made), self._weights)
         support = max(candidate.support for candidate in candidates)
         return _quotes(documents, _chosen(documents, candidates, count)), min(support, 1.0)
+
+
+def _embedded(document: Document, candidate: Candidate) -> str:
+    """What is embedded of a sentence: a table's row says little without the names of its columns."""
+    text = document.text[candidate.span.start : candidate.span.end]
+    return f"{candidate.header}\n{text}" if candidate.header else text
 
 
 def _chosen(documents: Sequence[Document], candidates: Sequence[Candidate], count: int) -> list[Candidate]:

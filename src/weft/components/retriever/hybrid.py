@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Raw
 
+from weft.components.retriever.neighbours import MAX_NEIGHBOURS, with_neighbours
 from weft.contracts.embedding import Embedder, EmbeddingRequest
 from weft.contracts.retriever import RetrieveRequest, RetrieveResponse, SearchType
 from weft.contracts.store import Hit, SearchRequest, Store
@@ -31,7 +32,7 @@ class HybridRetriever:
 
     Each passage's ``score`` is what it was ranked by: the blend (0 to 1, relative to the best found), the cosine, or
     BM25. Its metadata have ``dense_score`` (cosine) and ``text_score`` (BM25) where they are known.
-    Thresholds always compare the cosine.
+    Thresholds always compare the cosine. With neighbours, a passage comes with what stands around it in its document.
 
     Args:
         store: Where the passages are.
@@ -40,6 +41,7 @@ class HybridRetriever:
         fusion: How meaning and words are put together: ``blend`` of their scores, or ``rrf`` of their ranks.
         dense_weight: What meaning counts in the blend, 0 to 1; words count the rest.
         fetch: How many passages of each kind are looked at, at least.
+        neighbours: How many passages before and after each one found are joined to it, where a request does not say.
         embeddings: Whether passages carry their vectors, so that a reranker or reader need not embed them again.
     """
 
@@ -52,13 +54,19 @@ class HybridRetriever:
         fusion: Literal["blend", "rrf"] = "blend",
         dense_weight: float = 0.6,
         fetch: int = 20,
+        neighbours: int = 0,
         embeddings: bool = True,
     ) -> None:
         if not 0 <= dense_weight <= 1:
             raise ComponentError(f"hybrid-retriever: dense_weight is {dense_weight}, it must be from 0 to 1")
         if not 1 <= fetch <= MAX_K:
             raise ComponentError(f"hybrid-retriever: fetch is {fetch}, it must be from 1 to {MAX_K}")
+        if not 0 <= neighbours <= MAX_NEIGHBOURS:
+            raise ComponentError(
+                f"hybrid-retriever: neighbours is {neighbours}, it must be from 0 to {MAX_NEIGHBOURS}"
+            )
         self._store, self._embedder = store, embedder
+        self._neighbours = neighbours
         self._search_type: SearchType = search_type
         self._fusion, self._dense_weight, self._fetch = fusion, dense_weight, fetch
         self._embeddings = embeddings
@@ -71,7 +79,7 @@ class HybridRetriever:
         """The best ``k`` passages, best first.
 
         Raises:
-            InvalidRequestError: ``k``, ``fetch_k`` or ``lambda_mult`` is out of bounds, or there is nothing to look for.
+            InvalidRequestError: A number is out of bounds, or there is nothing to look for.
         """
         _check(request)
         search_type = request.search_type or self._search_type
@@ -81,7 +89,7 @@ class HybridRetriever:
             embedding = request.embedding or await self._embed(request.query)
             if search_type == "hybrid" and request.query.strip():
                 hits = await self._search(request, embedding, "hybrid", k=max(request.k, self._fetch))
-                hits = self._fused(hits)
+                hits = self._fused(hits, request.fusion or self._fusion)
             elif search_type == "mmr":
                 k = min(max(request.k, request.fetch_k), MAX_MMR)
                 hits = await self._search(request, embedding, "dense", k=k, embeddings=True)
@@ -89,7 +97,12 @@ class HybridRetriever:
             else:
                 hits = await self._search(request, embedding, "dense", k=request.k)
         hits = _above(hits, request, search_type)
-        return RetrieveResponse([self._document(hit) for hit in hits[: request.k]], request.query)
+        documents = [self._document(hit) for hit in hits[: request.k]]
+        count = self._neighbours if request.neighbours is None else request.neighbours
+        if count:
+            collection = collection_name(request.collection)
+            documents = await with_neighbours(self._store, documents, collection=collection, count=count)
+        return RetrieveResponse(documents, request.query)
 
     async def _embed(self, query: str) -> Raw:
         if not query.strip():
@@ -123,10 +136,10 @@ class HybridRetriever:
             hit.document.score = hit.text if mode == "text" else hit.dense
         return reply.hits
 
-    def _fused(self, hits: list[Hit]) -> list[Hit]:
+    def _fused(self, hits: list[Hit], fusion: Literal["blend", "rrf"]) -> list[Hit]:
         dense, text = [max(hit.dense or 0.0, 0.0) for hit in hits], [hit.text or 0.0 for hit in hits]
         weights = (self._dense_weight, 1 - self._dense_weight)
-        if self._fusion == "rrf":
+        if fusion == "rrf":
             dense, text, weights = _reciprocal_ranks(dense), _reciprocal_ranks(text), (0.5, 0.5)
         # Each kind relative to the best found: cosine and BM25 have no scale in common.
         most = (max(dense, default=0.0) or 1.0, max(text, default=0.0) or 1.0)
@@ -156,6 +169,8 @@ def _check(request: RetrieveRequest) -> None:
         raise InvalidRequestError(f"fetch_k must be from 1 to {MAX_K:,}", param="fetch_k")
     if not 0 <= request.lambda_mult <= 1:
         raise InvalidRequestError("lambda_mult must be from 0 to 1", param="lambda_mult")
+    if not 0 <= (request.neighbours or 0) <= MAX_NEIGHBOURS:
+        raise InvalidRequestError(f"neighbours must be from 0 to {MAX_NEIGHBOURS}", param="neighbours")
 
 
 def _above(hits: list[Hit], request: RetrieveRequest, search_type: SearchType) -> list[Hit]:

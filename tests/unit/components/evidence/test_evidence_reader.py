@@ -190,3 +190,10 @@ async def test_of_many_sentences_those_are_compared_that_share_words() -> None:
     assert [quote.text for quote in reply.evidence.quotes] == [rows[87]]
     assert [len(call) for call in embedder.calls] == [11]
     host.close()
+
+
+async def test_a_row_of_a_table_is_read_with_the_names_of_its_columns() -> None:
+    """The row is quoted that has the name and stands under the right column; the header itself answers nothing."""
+    table = "Port | Opened | Cranes\nLisbon | 1887 | 12\nPorto | 1892 | 7\nFaro | 1901 | 3"
+    (quote,) = (await read([passage(table)], "How many cranes are in Porto?", max_quotes=1)).quotes
+    assert quote.text == "Porto | 1892 | 7"

@@ -10,7 +10,7 @@ import pytest
 from ragkit import BagEmbedder, SmallHost, bag, passage
 from weft.components.retriever.hybrid import HybridRetriever
 from weft.components.store.qdrant_edge import QdrantEdge
-from weft.context import scope
+from weft.context import Context, current, scope
 from weft.contracts.retriever import RetrieveRequest
 from weft.contracts.store import ScopedStore, UpsertRequest
 from weft.errors import ComponentError, InvalidRequestError
@@ -124,7 +124,7 @@ async def test_filter_and_collection_reach_the_store(store, tmp_path) -> None:
     ("fields", "param"),
     [
         ({"k": 0}, "k"), ({"k": 1001}, "k"), ({"fetch_k": 0}, "fetch_k"), ({"lambda_mult": 1.1}, "lambda_mult"),
-        ({"query": "  "}, "query"),
+        ({"query": "  "}, "query"), ({"neighbours": 11}, "neighbours"), ({"neighbours": -1}, "neighbours"),
     ],
 )  # fmt: skip
 async def test_bounds_are_checked(store, tmp_path, fields, param) -> None:
@@ -135,8 +135,59 @@ async def test_bounds_are_checked(store, tmp_path, fields, param) -> None:
     assert refused.value.param == param
 
 
-@pytest.mark.parametrize("config", [{"dense_weight": 2.0}, {"fetch": 0}])
+@pytest.mark.parametrize("config", [{"dense_weight": 2.0}, {"fetch": 0}, {"neighbours": 11}])
 def test_config_is_checked(config) -> None:
     """Weights and sizes that cannot be are refused when the component is made."""
     with pytest.raises(ComponentError):
         HybridRetriever(None, None, **config)
+
+
+async def test_a_request_names_its_fusion(store, tmp_path) -> None:
+    """Fusion of ranks scores by ranks, whatever the config says: what is first in both kinds has the most there is."""
+    retriever = await make(store, tmp_path)
+    request = RetrieveRequest("harbour Lisbon 1887", 4, fusion="rrf")
+    scores = [d.score for d in (await retriever.invoke(request)).documents]
+    assert scores[0] == pytest.approx(1.0)
+    assert scores[1] == pytest.approx(61 / 62)
+    request.fusion = "blend"
+    assert [d.score for d in (await retriever.invoke(request)).documents][1] < 0.9
+
+
+@pytest.mark.parametrize("search_type", ["hybrid", "similarity", "text", "mmr"])
+async def test_nobody_is_given_what_is_not_theirs(tmp_path, search_type) -> None:
+    """Two tenants, and two groups in one: each caller finds their own passages, beside and around those found too."""
+    inner, host = QdrantEdge(), SmallHost(tmp_path)
+    await inner.start(host)
+    retriever = await make(ScopedStore(inner, scope), tmp_path)
+    for tenant in ("acme", "globex"):
+        documents = [
+            passage(f"The {tenant} payroll is {who}.", f"{n}", source="pay.txt", readers=readers)
+            for n, (who, readers) in enumerate(
+                [("open", None), ("for staff", ["staff"]), ("for chiefs", ["chiefs"])]
+            )
+        ]
+        await inner.upsert(UpsertRequest(documents, "pay.txt", tenant=tenant))
+
+    async def found(tenant: str, readers: list[str] | None, neighbours: int) -> str:
+        token = current.set(Context(tenant=tenant, readers=readers))
+        try:
+            request = RetrieveRequest(
+                "Whose payroll is it?", 9, search_type=search_type, neighbours=neighbours
+            )
+            return " ".join(sorted(d.text for d in (await retriever.invoke(request)).documents))
+        finally:
+            current.reset(token)
+
+    for neighbours in (0, 2):
+        for tenant, readers, hidden in (
+            ("acme", ["staff"], ("globex", "chiefs")),
+            ("globex", ["chiefs"], ("acme", "staff")),
+            ("globex", None, ("acme", "staff", "chiefs")),
+        ):
+            text = await found(tenant, readers, neighbours)
+            for shown in (f"The {tenant} payroll is open.", *(f"is for {group}" for group in readers or [])):
+                assert shown in text
+            assert not any(word in text for word in hidden)
+    assert await found("initech", ["staff", "chiefs"], 1) == ""
+    await inner.aclose()
+    host.close()
