@@ -7,20 +7,15 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "..", "src", "weft", "web");
-const result = await build({
-  entryPoints: [join(here, "src", "chat.ts")],
-  bundle: true,
-  minify: true,
-  charset: "utf8",
-  target: "es2022",
-  format: "esm",
-  legalComments: "none",
-  write: false,
-});
+const options = { bundle: true, minify: true, charset: "utf8", target: "es2022", legalComments: "none", write: false };
+const source = (name) => join(here, "src", name);
+const built = async (name, more) => Buffer.from((await build({ ...options, ...more, entryPoints: [source(name)] })).outputFiles[0].contents);
 const files = {
-  "chat.js": Buffer.from(result.outputFiles[0].contents),
-  "chat.css": await readFile(join(here, "src", "chat.css")),
-  "index.html": await readFile(join(here, "src", "index.html")),
+  "chat.js": await built("main.ts", { format: "esm" }),
+  // Runs before the first line of the page is drawn: no module.
+  "early.js": await built("early.ts", { format: "iife" }),
+  "chat.css": await built("chat.css", { loader: { ".css": "css" }, target: ["chrome123", "firefox120", "safari17.5"] }),
+  "index.html": await readFile(source("index.html")),
 };
 if (process.argv.includes("--check")) {
   const stale = [];

@@ -1,226 +1,236 @@
-// The chat page. It speaks only the HTTP API, and puts everything that comes from outside on the page as text.
+// The conversation: questions, answers as they come, and what can be done with them.
 
-interface Annotation { marker?: number; title?: string; source?: string; page?: number; quote?: string }
-interface Delta { content?: string; annotations?: Annotation[] }
-interface Chunk { choices?: { delta?: Delta; finish_reason?: string | null }[]; error?: { message: string } }
-interface Turn { role: "user" | "assistant"; content: string }
-interface FileEntry { name: string; chunks: number }
-interface FileOutcome { name: string; outcome: string; reason?: string; chunks?: number }
-
-function element<T extends HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no #${id}`);
-  return found as T;
-}
+import { type Annotation, type Chunk, type JournalEvent, eventsOf, refusal, request } from "./api";
+import { byMarker, citeButton, closePassage, marked, sourcesOf } from "./cited";
+import { announce, button, copyButton, element, icon, make } from "./dom";
+import { type Conversation, type History, type Turn, begun, titled } from "./history";
+import { render } from "./markdown";
+import { showSteps } from "./steps";
 
 const messages = element<HTMLOListElement>("messages");
+const scroller = element("scroller");
 const question = element<HTMLTextAreaElement>("question");
 const send = element<HTMLButtonElement>("send");
 const stop = element<HTMLButtonElement>("stop");
-const model = element<HTMLSelectElement>("model");
-const progress = element<HTMLParagraphElement>("progress");
-const list = element<HTMLUListElement>("list");
-const welcome = element<HTMLParagraphElement>("welcome");
 
-let history: Turn[] = [];
-let running: AbortController | null = null;
+/** Pixels from the end within which a reader follows an answer as it grows. */
+const NEAR_END = 80;
+/** Of an answer that is read out when it has ended. */
+const MAX_SAID = 700;
 
-function make(tag: string, className: string, text = ""): HTMLElement {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.textContent = text;
-  return made;
+export interface Asking {
+  model: () => string;
+  collection: () => string;
+  history: History;
+  /** The conversation has become empty, or is no longer. */
+  onShown: (isEmpty: boolean) => void;
 }
 
-/** What a failed reply says, in either of the API's error forms. */
-async function reason(response: Response): Promise<string> {
-  const body = await response.json().catch(() => null);
-  return body?.error?.message ?? body?.detail ?? body?.title ?? `${response.status} ${response.statusText}`;
-}
+export class Chat {
+  private conversation: Conversation = begun();
+  private running: AbortController | null = null;
 
-/** The data of each server-sent event of a reply. */
-async function* eventsOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  const reader = body.pipeThrough<string>(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split(/\r?\n\r?\n/);
-    rest = parts.pop() ?? "";
-    for (const part of parts) {
-      const data = part.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
-      if (data.length) yield data.join("\n");
+  constructor(private readonly asking: Asking) {
+    stop.addEventListener("click", () => this.running?.abort());
+  }
+
+  get id(): string {
+    return this.conversation.id;
+  }
+
+  get isAnswering(): boolean {
+    return this.running !== null;
+  }
+
+  /** Whether something has been asked. */
+  get isBegun(): boolean {
+    return this.conversation.turns.length > 0;
+  }
+
+  /** Begin another conversation; an answer that is still coming ends. */
+  begin(): void {
+    this.show(begun());
+    question.focus();
+  }
+
+  open(id: string): void {
+    const found = this.asking.history.find(id);
+    if (found) this.show(structuredClone(found));
+  }
+
+  private show(conversation: Conversation): void {
+    const left = this.running;
+    this.running = null;
+    left?.abort();
+    send.hidden = false;
+    stop.hidden = true;
+    closePassage();
+    this.conversation = conversation;
+    messages.replaceChildren();
+    for (const turn of conversation.turns) {
+      if (turn.role === "user") this.addQuestion(turn);
+      else this.addAnswer(turn).end();
     }
+    this.offerAgain();
+    this.asking.onShown(!conversation.turns.length);
+    scroller.scrollTop = scroller.scrollHeight;
   }
-}
 
-function show(role: string, text = ""): { item: HTMLElement; text: HTMLElement } {
-  welcome.hidden = true;
-  const item = make("li", role);
-  const body = make("div", "text", text);
-  item.append(body);
-  messages.append(item);
-  item.scrollIntoView({ block: "end" });
-  return { item, text: body };
-}
-
-function showSources(item: HTMLElement, annotations: Annotation[]): void {
-  const sources = make("ul", "sources");
-  for (const [index, note] of annotations.entries()) {
-    const page = note.page ? `, page ${note.page}` : "";
-    sources.append(make("li", "", `[${note.marker ?? index + 1}] ${note.title ?? note.source ?? "document"}${page}`));
+  async ask(text: string): Promise<void> {
+    const turn: Turn = { role: "user", content: text };
+    this.conversation.title ||= titled(text);
+    this.conversation.turns.push(turn);
+    this.asking.onShown(false);
+    this.addQuestion(turn);
+    await this.answer();
   }
-  item.append(sources);
-}
 
-async function ask(text: string): Promise<void> {
-  const turns = history; // "New chat" begins another list while this answer may still be coming
-  turns.push({ role: "user", content: text });
-  show("user", text);
-  const shown = show("assistant");
-  shown.item.setAttribute("aria-busy", "true");
-  const asked = (running = new AbortController());
-  send.hidden = true;
-  stop.hidden = false;
-  const annotations: Annotation[] = [];
-  let answer = "";
-  let ended = false;
-  try {
-    const response = await fetch("/v1/chat/completions", {
+  /** Ask the last question again; its answer goes. */
+  async again(): Promise<void> {
+    const { turns } = this.conversation;
+    if (this.running || !turns.length) return;
+    if (turns.at(-1)!.role === "assistant") {
+      turns.pop();
+      messages.lastElementChild?.remove();
+    }
+    await this.answer();
+  }
+
+  private async answer(): Promise<void> {
+    const conversation = this.conversation;
+    const turn: Turn = { role: "assistant", content: "" };
+    const messagesSent = spoken(conversation.turns);
+    conversation.turns.push(turn);
+    for (const old of messages.querySelectorAll(".again")) old.remove();
+    const shown = this.addAnswer(turn);
+    shown.begin();
+    scroller.scrollTop = scroller.scrollHeight;
+    const asked = (this.running = new AbortController());
+    send.hidden = true;
+    stop.hidden = false;
+    announce("Answering …");
+    this.asking.history.put(conversation);
+    try {
+      await this.read(turn, messagesSent, asked.signal, () => shown.draw());
+    } catch (error) {
+      if (asked.signal.aborted) turn.stopped = true;
+      else turn.error = (error as Error).message;
+    }
+    shown.end();
+    if (this.asking.history.find(conversation.id)) this.asking.history.put(conversation);
+    if (this.running !== asked) return;
+    this.running = null;
+    const hadFocus = document.activeElement === stop || document.activeElement === document.body;
+    send.hidden = false;
+    stop.hidden = true;
+    if (hadFocus) question.focus();
+    if (this.conversation !== conversation) return;
+    this.offerAgain();
+    announce(turn.error ?? (turn.stopped ? "Stopped." : `Answer: ${(shown.said() || "nothing").slice(0, MAX_SAID)}`));
+  }
+
+  private async read(turn: Turn, sent: { role: string; content: string }[], signal: AbortSignal, draw: () => void): Promise<void> {
+    const collection = this.asking.collection();
+    const response = await request("/v1/chat/completions", {
       method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: model.value, messages: turns, stream: true }),
-      signal: asked.signal,
+      headers: { "content-type": "application/json", "x-weft-journal": "on" },
+      body: JSON.stringify({ model: this.asking.model(), messages: sent, stream: true, ...(collection && { collection }) }),
+      signal,
     });
-    if (!response.ok || !response.body) throw new Error(await reason(response));
-    for await (const data of eventsOf(response.body)) {
+    if (!response.ok || !response.body) throw await refusal(response);
+    const annotations: Annotation[] = [];
+    let ended = false;
+    let failure: Error | null = null;
+    for await (const { name, data } of eventsOf(response.body)) {
       if (data === "[DONE]") {
         ended = true;
-        break;
+        continue;
       }
-      const chunk = JSON.parse(data) as Chunk;
-      if (chunk.error) throw new Error(chunk.error.message);
-      const delta = chunk.choices?.[0]?.delta;
-      if (delta?.content) {
-        answer += delta.content;
-        shown.text.textContent = answer;
-        messages.scrollTop = messages.scrollHeight;
+      const told = JSON.parse(data) as Chunk & { events?: JournalEvent[] };
+      if (name === "weft.journal") {
+        turn.journal = told.events ?? [];
+        continue;
       }
+      if (told.error) {
+        failure = new Error(told.error.message);
+        continue; // what the journal says of it comes behind it
+      }
+      const delta = told.choices?.[0]?.delta;
+      if (delta?.content) turn.content += delta.content;
       if (delta?.annotations) annotations.push(...delta.annotations);
+      if (annotations.length) turn.annotations = annotations;
+      draw();
     }
-    if (!ended) throw new Error("the answer was cut short");
-  } catch (error) {
-    if (turns === history) {
-      const said = asked.signal.aborted ? "Stopped." : (error as Error).message;
-      shown.item.append(make("p", asked.signal.aborted ? "note" : "error", said));
+    if (failure) throw failure;
+    if (!ended) throw new Error("The answer was cut short.");
+  }
+
+  private addQuestion(turn: Turn): void {
+    messages.append(make("li", { class: "user" }, make("h2", { class: "hidden" }, "You asked"), make("div", { class: "text" }, turn.content)));
+  }
+
+  private addAnswer(turn: Turn): { begin: () => void; draw: () => void; end: () => void; said: () => string } {
+    const text = make("div", { class: "text" });
+    const item = make("li", { class: "assistant" }, make("h2", { class: "hidden" }, "Answer"), text);
+    messages.append(item);
+    let waiting = 0;
+    const paint = (): void => {
+      waiting = 0;
+      const follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END;
+      const notes = turn.annotations ?? [];
+      const known = byMarker(notes);
+      render(
+        text,
+        marked(turn.content, notes),
+        (marker) => {
+          const note = known.get(marker);
+          return note ? citeButton(note, marker) : null;
+        },
+        String(notes.length),
+      );
+      if (follows) scroller.scrollTop = scroller.scrollHeight;
+    };
+    return {
+      begin: () => item.setAttribute("aria-busy", "true"),
+      draw: () => {
+        waiting ||= requestAnimationFrame(paint);
+      },
+      end: () => {
+        cancelAnimationFrame(waiting);
+        const follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END;
+        paint();
+        item.removeAttribute("aria-busy");
+        if (turn.error) item.append(make("p", { class: "error", role: "alert" }, turn.error));
+        if (turn.stopped) item.append(make("p", { class: "note" }, "Stopped."));
+        const sources = sourcesOf(turn.annotations ?? []);
+        if (sources) item.append(sources);
+        const steps = turn.journal && showSteps(turn.journal);
+        item.append(
+          make("div", { class: "actions" }, turn.content ? copyButton("Copy answer", () => turn.content) : null, steps),
+        );
+        if (follows) scroller.scrollTop = scroller.scrollHeight;
+      },
+      said: () => text.innerText,
+    };
+  }
+
+  private offerAgain(): void {
+    const last = messages.lastElementChild;
+    if (last?.classList.contains("assistant")) {
+      last.querySelector(".actions")?.prepend(
+        button({ class: "quiet again", "aria-label": "Answer again", title: "Answer again" }, icon("again"), () => this.again()),
+      );
     }
-  } finally {
-    shown.item.removeAttribute("aria-busy");
-    if (annotations.length) showSources(shown.item, annotations);
-    // A question without an answer is not sent again with the next one.
-    if (answer) turns.push({ role: "assistant", content: answer });
-    else turns.pop();
-    if (running === asked) {
-      running = null;
-      send.hidden = false;
-      stop.hidden = true;
-      question.focus();
-    }
-    messages.scrollTop = messages.scrollHeight;
   }
 }
 
-async function post(path: string, body: unknown): Promise<Response> {
-  return fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-}
-
-async function refresh(): Promise<void> {
-  const response = await post("/v1/dataprep/get", {});
-  if (!response.ok) {
-    element("documents").hidden = response.status === 404;
-    if (response.status === 404) question.placeholder = "Ask a question";
-    return;
+/** What is sent of a conversation: a question that was not answered is not asked again with the next one. */
+function spoken(turns: readonly Turn[]): { role: string; content: string }[] {
+  const sent: { role: string; content: string }[] = [];
+  for (const [index, turn] of turns.entries()) {
+    const next = turns[index + 1];
+    if (turn.role === "user" && next && !(next.role === "assistant" && next.content)) continue;
+    if (turn.content) sent.push({ role: turn.role, content: turn.content });
   }
-  const files = (await response.json()) as FileEntry[];
-  list.replaceChildren();
-  welcome.textContent = files.length
-    ? "Ask something that is in your documents. The answer quotes its source."
-    : "Hand over a document, then ask about it. The answer quotes its source. Nothing leaves this machine unless you have placed a service elsewhere.";
-  for (const file of files) {
-    const item = make("li", "");
-    item.append(make("span", "", file.name));
-    const remove = make("button", "", "×");
-    remove.setAttribute("aria-label", `Delete ${file.name}`);
-    remove.addEventListener("click", async () => {
-      if (!confirm(`Delete ${file.name}?`)) return;
-      const deleted = await post("/v1/dataprep/delete", { file_path: file.name });
-      progress.textContent = deleted.ok ? "" : await reason(deleted);
-      await refresh();
-    });
-    item.append(remove);
-    list.append(item);
-  }
+  return sent;
 }
-
-async function upload(files: FileList | File[]): Promise<void> {
-  if (!files.length) return;
-  const form = new FormData();
-  for (const file of files) form.append("files", file, file.name);
-  form.append("replace", "true");
-  progress.textContent = files.length === 1 ? `Reading ${files[0]?.name} …` : `Reading ${files.length} files …`;
-  const response = await fetch("/v1/dataprep/ingest", { method: "POST", body: form }).catch(() => null);
-  if (!response) {
-    progress.textContent = "The server cannot be reached.";
-    return;
-  }
-  const body = await response.clone().json().catch(() => null);
-  const outcomes = (body?.files ?? []) as FileOutcome[];
-  progress.textContent = outcomes.length
-    ? outcomes.map((file) => `${file.name}: ${file.outcome}${file.reason ? ` (${file.reason})` : ""}`).join("\n")
-    : response.ok ? "Done." : await reason(response);
-  await refresh();
-}
-
-async function start(): Promise<void> {
-  const response = await fetch("/v1/models");
-  const models = response.ok ? ((await response.json()) as { data: { id: string; contract?: string }[] }).data : [];
-  for (const entry of models.filter((known) => !known.contract || known.contract === "chat")) {
-    model.append(new Option(entry.id, entry.id));
-  }
-  if (!response.ok) show("error", await reason(response));
-  await refresh();
-  question.focus();
-}
-
-element<HTMLFormElement>("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = question.value.trim();
-  if (!text || running) return;
-  question.value = "";
-  void ask(text);
-});
-question.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    element<HTMLFormElement>("form").requestSubmit();
-  }
-});
-stop.addEventListener("click", () => running?.abort());
-element("clear").addEventListener("click", () => {
-  history = [];
-  running?.abort();
-  messages.replaceChildren();
-  welcome.hidden = false;
-  question.focus();
-});
-const files = element<HTMLInputElement>("files");
-files.addEventListener("change", () => void upload(Array.from(files.files ?? [])).then(() => (files.value = "")));
-const drop = element("drop");
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") void upload((event as DragEvent).dataTransfer?.files ?? []);
-  });
-}
-void start();

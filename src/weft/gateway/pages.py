@@ -12,9 +12,17 @@ from weft.serve.application import Application, RouteDoc, RouteHandler
 FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/static/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
+    "/static/early.js": ("early.js", "text/javascript; charset=utf-8"),
     "/static/chat.css": ("chat.css", "text/css; charset=utf-8"),
 }
 """Path to file and type. A fixed table: no path of a request ever reaches the file system."""
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""The page's own files and this server's API, and nothing else. No script can make HTML or code out of text: what a
+document or a model says stays text even if the page had a fault. An answer's picture is never fetched."""
 
 
 def add_pages(app: Application) -> None:
@@ -28,7 +36,11 @@ def add_pages(app: Application) -> None:
 
 
 def _file(content: bytes, content_type: str) -> RouteHandler:
+    headers = [("cache-control", "no-cache"), ("x-content-type-options", "nosniff")]
+    if content_type.startswith("text/html"):
+        headers = [headers[0], ("content-security-policy", CONTENT_SECURITY_POLICY)]
+
     async def page(request: Request, context: Context) -> Response:
-        return Response(200, [("cache-control", "no-cache")], content, content_type)
+        return Response(200, headers, content, content_type)
 
     return page

@@ -1,0 +1,1 @@
+"use strict";(()=>{var a={auto:"as the system has them",light:"light",dark:"dark"};var r="weft.theme";function e(){try{let t=localStorage.getItem(r);return t&&t in a?t:"auto"}catch{return"auto"}}function o(t){document.documentElement.dataset.theme=t}o(e());})();
