@@ -18,6 +18,7 @@ from weft.cli.settings import from_environment
 from weft.contracts.base import invalid
 from weft.errors import UsageError, did_you_mean
 from weft.gateway import build
+from weft.gateway import chosen as keeping
 from weft.http.server import Server
 from weft.megaservice import Services
 from weft.observe.journal import Journal
@@ -208,10 +209,11 @@ DRAIN_S = 5.0
 
 def _assembly(spec: Spec, name: str, data: str | Path | None) -> build.Assembly:
     components = Components()
-    plans = check(spec, components)
     settings = from_environment()
     folder = Path(data) if data is not None else settings.data_dir / name
     folder.mkdir(parents=True, exist_ok=True)
+    chosen = keeping.read(folder)
+    plans = check(keeping.applied(spec, chosen.services), components)
     return build.Assembly(
         spec,
         plans,
@@ -219,6 +221,7 @@ def _assembly(spec: Spec, name: str, data: str | Path | None) -> build.Assembly:
         settings=host_settings(settings, folder),
         secret=settings.secret,
         log=Log(name=name),
+        chosen=chosen,
     )
 
 

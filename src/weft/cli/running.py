@@ -13,7 +13,10 @@ from msgspec import Struct
 
 from weft.cli.models import store
 from weft.cli.settings import Settings, from_environment
+from weft.errors import SpecError, StateError
 from weft.gateway import build
+from weft.gateway import chosen as keeping
+from weft.gateway.chosen import Choice, Chosen
 from weft.models import Progress
 from weft.plan import Plans, check
 from weft.registry.components import Components
@@ -41,6 +44,7 @@ class Running(Struct):
         split, workers: As on the command line.
         host: What components may use.
         secrets: Those that the spec names, by name.
+        places: What the command line puts in the place of a service's component, by the service's name.
         token: Access token of the gateway; None asks for none.
         hosts: Names under which the gateway may be reached.
         service: The service that a process runs; empty is the gateway.
@@ -51,13 +55,22 @@ class Running(Struct):
     workers: int
     host: HostSettings
     secrets: dict[str, str]
+    places: dict[str, Choice] = {}
     token: str | None = None
     hosts: list[str] = []
     service: str = ""
 
     def spec(self) -> Spec:
-        """The spec."""
-        return load(*self.files)
+        """What the files say, and the command line in their place."""
+        return keeping.applied(load(*self.files), self.places)
+
+    def chosen(self) -> Chosen:
+        """What was chosen while an earlier process ran; what the command line says goes before it."""
+        found = keeping.read(Path(self.host.data_dir))
+        return Chosen(
+            {name: choice for name, choice in found.services.items() if name not in self.places},
+            found.secrets,
+        )
 
     def load(self) -> Plans:
         """Read and check everything.
@@ -65,9 +78,33 @@ class Running(Struct):
         Raises:
             SpecError: Something is wrong.
         """
-        return self._check(self.spec())
+        return self.compile(self.spec(), self.chosen())
 
-    def _check(self, spec: Spec) -> Plans:
+    def compile(self, spec: Spec, found: Chosen) -> Plans:
+        """Check a spec with what was chosen in its place.
+
+        Raises:
+            SpecError: Something in the files is wrong.
+            StateError: What was chosen does not fit the spec any more.
+        """
+        try:
+            return self.check(keeping.applied(spec, found.services))
+        except SpecError as error:
+            if not found.services:
+                raise
+            self.check(spec)  # raises what is wrong with the files themselves
+            listed = ", ".join(f"'{name}' ({choice.model})" for name, choice in found.services.items())
+            raise StateError(
+                f"what was chosen for {listed} while Weft ran does not fit the spec any more:\n{error}",
+                hint="go back to the spec's own models: weft up SPEC --llm default --embed default",
+            ) from error
+
+    def check(self, spec: Spec) -> Plans:
+        """Check a spec as this installation runs it.
+
+        Raises:
+            SpecError: Something is wrong.
+        """
         return check(spec, Components(), split=self.split, workers=self.workers)
 
     def find_secrets(self, plans: Plans, settings: Settings) -> dict[str, str]:
@@ -93,13 +130,20 @@ class Running(Struct):
         if wanted:
             asyncio.run(fetch())
 
-    def assembly(self, plans: Plans, spec: Spec, worker: Worker | None = None) -> build.Assembly:
-        """What one process needs."""
+    def assembly(self, worker: Worker | None = None, spec: Spec | None = None) -> build.Assembly:
+        """What one process needs; ``spec`` is what runs where it comes from no file.
+
+        Raises: as :meth:`compile`.
+        """
         Path(self.host.data_dir).mkdir(parents=True, exist_ok=True)
+        found = self.chosen() if spec is None else Chosen()
+        spec = spec if spec is not None else self.spec()
         return build.Assembly(
             spec,
-            plans,
+            self.compile(spec, found),
             Components(),
+            chosen=found,
+            check=self.check,
             settings=self.host,
             secret=self.secrets.get,
             log=worker.log if worker else Log(name="weft"),
@@ -107,9 +151,9 @@ class Running(Struct):
             signing_key=worker.signing_key if worker else b"",
         )
 
-    def gateway(self, plans: Plans, access: Access) -> Application:
+    def gateway(self, access: Access) -> Application:
         """The gateway of an installation that is one process."""
-        return build.gateway(self.assembly(plans, self.spec()), access)
+        return build.gateway(self.assembly(), access)
 
 
 def _secret_names(value: Any) -> list[str]:
@@ -140,9 +184,7 @@ def host_settings(settings: Settings, data: Path, *, offline: bool = False) -> H
 async def make(arguments: Any, worker: Worker) -> Application:
     """The application of one process of the supervisor's: the gateway, or one service."""
     running = msgspec.convert(arguments, Running)
-    spec = running.spec()
-    plans = running._check(spec)  # noqa: SLF001 - one module, two processes
-    assembly = running.assembly(plans, spec, worker)
+    assembly = running.assembly(worker)
     if not running.service:
         access = Access(running.token, hosts=running.hosts)
         return build.gateway(assembly, access, process=worker.name, peers=worker.peers)

@@ -64,7 +64,7 @@ def _serve(
     with ProgressBars() as bars:
         running.fetch_models(plans, bars.update)
     token = None if host in LOOPBACK else settings.access_token or new_token()
-    app = build.service(running.assembly(plans, spec), "service", Access(token, hosts=allow_host))
+    app = build.service(running.assembly(spec=spec), "service", Access(token, hosts=allow_host))
 
     def on_ready() -> None:
         click.echo(f"{component} is ready: http://{host}:{port}{f'  token: {token}' if token else ''}")

@@ -122,7 +122,7 @@ def _up(
     said = Announcement(name, base, token, _example(plans), nearby=nearby)
     if split or workers > 1 or any(placed.at.kind == "process" for placed in plans.placed.values()):
         return run_processes(running, plans, host, wanted, on_listening=said.started, on_ready=said.ready)
-    app = running.gateway(plans, Access(token, hosts=running.hosts))
+    app = running.gateway(Access(token, hosts=running.hosts))
     return run_single(app, host, wanted, on_started=said.started, on_ready=said.ready)
 
 

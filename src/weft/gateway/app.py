@@ -212,7 +212,8 @@ class _OpeaChat:
         self._consumed = consumed if consumed is not None else known - target.unsupported
 
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
-        asked, ignored = opea.decode(request.body or b"", self._target.operation.request, self._consumed)
+        consumed = self._target.consumed if self._target.consumed is not None else self._consumed
+        asked, ignored = opea.decode(request.body or b"", self._target.operation.request, consumed)
         headers = (("x-weft-ignored", ", ".join(ignored)),) if ignored else ()
         openai = opea.wants_openai(request.query, request.headers.get("accept"))
         if asked.stream and not openai and self._target.stream is not None:

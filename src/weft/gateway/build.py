@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from weft.contracts import Contract
+from weft.contracts.dataprep import IngestRequest
 from weft.errors import UsageError
 from weft.gateway.app import Gateway
+from weft.gateway.choices import Choices
+from weft.gateway.chosen import Chosen
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.live import LiveServices
 from weft.gateway.pages import add_pages
+from weft.gateway.siblings import Siblings, obeying_route
+from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
+from weft.host import Host
 from weft.megaservice import Services
 from weft.models import Progress
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, build_id
+from weft.plan import check as plan_check
 from weft.plan.services import plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.services import ServiceRegistry
@@ -30,6 +38,7 @@ from weft.serve.log import Log
 from weft.serve.openapi import documentation_routes
 from weft.serve.operations import operation_routes
 from weft.serve.scrape import metrics_route, process_metrics
+from weft.serve.uploads import inlined
 from weft.spec.model import Spec
 from weft.transport.base import Transport
 from weft.transport.http import HttpTransport
@@ -49,6 +58,8 @@ class Assembly:
         secret: Gives a secret by name.
         log: Of the process.
         on_progress: Told how far fetching a model is.
+        chosen: What was chosen while an earlier process ran; ``plans`` were compiled with it.
+        check: Compiles a spec as this installation was started; None: in one process.
         endpoints: Service to the addresses at which the supervisor runs it.
         signing_key: With which processes of this installation sign identities.
     """
@@ -63,16 +74,45 @@ class Assembly:
         secret: Callable[[str], str | None],
         log: Log,
         on_progress: Callable[[Progress], None] | None = None,
+        chosen: Chosen | None = None,
+        check: Callable[[Spec], Plans] | None = None,
         endpoints: Mapping[str, Sequence[str]] | None = None,
         signing_key: bytes = b"",
     ) -> None:
-        self.spec, self.plans, self.components = spec, plans, components
+        self.components = components
+        compiled = check or (lambda spec: plan_check(spec, components))
+        self.choosing = Choosing(spec, chosen or Chosen(), plans, compiled)
+        self.progress: dict[str, Progress] = {}
         self.metrics, self.journal, self.log = Metrics(), Journal(), log
         process_metrics(self.metrics)
-        self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=on_progress)
+        self._on_progress = on_progress
+        self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=self._progressed)
+        self.folder = Path(settings.data_dir)
         self.signer = ContextSigner(signing_key) if signing_key else None
-        self.registry = ServiceRegistry(Path(settings.data_dir) / REGISTRY_FILE)
-        self._secret, self._endpoints = secret, endpoints
+        self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
+        self._given, self.endpoints = secret, endpoints
+
+    @property
+    def spec(self) -> Spec:
+        """What runs: what the files say, and what was chosen in its place."""
+        return self.choosing.spec
+
+    @property
+    def plans(self) -> Plans:
+        """What was compiled of it."""
+        return self.choosing.plans
+
+    def _progressed(self, progress: Progress) -> None:
+        self.progress[progress.name] = progress
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def _secret(self, name: str) -> str | None:
+        return self.choosing.keys.get(name) or self._given(name)
+
+    def _host(self, service: str, config: Any) -> Host:
+        """The host of a service; addresses that were chosen at run time are not the operator's own."""
+        return self.hosts.host(service, None if service in self.choosing.guarded else config)
 
     def name_hosts(self) -> None:
         """Let the addresses that the operator's placement names be contacted, wherever they are."""
@@ -86,12 +126,12 @@ class Assembly:
         return Services(
             self.plans,
             self.components,
-            host=self.hosts.host,
+            host=self._host,
             journal=self.journal,
             metrics=self.metrics,
             secret=self._secret,
             client=self.hosts.egress.named,
-            endpoints=self._endpoints,
+            endpoints=self.endpoints,
             registered=self._registered,
             signer=self.signer,
             only=only,
@@ -138,6 +178,7 @@ class Assembly:
             verifier=self.signer,
             log=self.log,
         )
+        app.spool = self.folder / "uploads"
         app.on_stop.append(self.hosts.aclose)
         return app
 
@@ -169,13 +210,38 @@ def gateway(
     services = assembly.services()
     health_routes(app)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
-    targets = [_megaservice(plan, services) for plan in plans.values()]
-    targets += [_exposed(assembly, key, services) for key in assembly.spec.expose]
-    Gateway(app, targets).add_routes()
+    megaservices = [_megaservice(plan, services) for plan in plans.values()]
+    exposed = [_exposed(assembly, key, services) for key in assembly.spec.expose]
+    Gateway(app, [*megaservices, *exposed]).add_routes()
+
+    def switched() -> None:
+        """What is told of a service is what is true of the one that took its place."""
+        app.build_id = assembly.build_id(assembly.plans[first.name])
+        for target in megaservices:
+            target.consumed = assembly.plans[target.name].consumed
+        for target in exposed:
+            now = _exposed(assembly, target.name, services)
+            target.consumed, target.unsupported, target.component = (
+                now.consumed,
+                now.unsupported,
+                now.component,
+            )
 
     start = _start(app, assembly, services, refuses_misfits=True)
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
+    switcher = _switcher(app, assembly, services, on_commit=switched)
+    Choices(
+        assembly.choosing,
+        services,
+        switcher,
+        components=assembly.components,
+        models=assembly.hosts.models,
+        host=assembly.hosts.host("models"),
+        progress=assembly.progress,
+        folder=assembly.folder,
+        siblings=_siblings(assembly, process, peers or {}),
+    ).add_routes(app)
     metrics_route(app, assembly.metrics, process=process, peers=peers, client=assembly.hosts.egress.inner)
     live = LiveServices(
         assembly.registry,
@@ -214,8 +280,38 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
 
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
+    _switcher(app, assembly, services)
     metrics_route(app, assembly.metrics)
     return app
+
+
+def _switcher(
+    app: Application, assembly: Assembly, services: Services, on_commit: Callable[[], None] = lambda: None
+) -> Switcher:
+    """Makes switches in this process, also when another one of the installation says so."""
+    switcher = Switcher(assembly.choosing, services, app, log=assembly.log, on_commit=on_commit)
+    app.on_stop.append(switcher.stop)
+    if assembly.signer is not None:
+        obeying_route(app, switcher, assembly.signer)
+    return switcher
+
+
+def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> dict[str, Siblings]:
+    """For each service, the processes that take part in its switch: the other gateways, and those that run it."""
+    if assembly.signer is None:
+        return {}
+    gateways = {
+        name: url for name, url in peers.items() if re.fullmatch(r"gateway(-\d+)?", name) and name != process
+    }
+    return {
+        key: Siblings(
+            assembly.signer,
+            assembly.hosts.egress.inner,
+            gateways
+            | {f"{key} {number}": url for number, url in enumerate((assembly.endpoints or {}).get(key, ()))},
+        )
+        for key in assembly.plans.placed
+    }
 
 
 def _start(
@@ -263,6 +359,8 @@ def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
     contract = assembly.components.contract_of(info, placed.config)
 
     async def call(operation: str, request: Any) -> Any:
+        if placed.at.kind in ("url", "registry") and isinstance(request, IngestRequest):
+            request = await inlined(request)
         return await services.transports[key].call(operation, request)
 
     def stream(operation: str, request: Any) -> Any:

@@ -157,7 +157,7 @@ class LiveServices:
         Raises:
             ForbiddenError: The request is from elsewhere.
         """
-        if not self._has_token and not _is_this_machine(request.peer):
+        if not self._has_token and not is_this_machine(request.peer):
             raise ForbiddenError(
                 "services are registered from this machine, or with the access token",
                 hint="start the gateway with --host, which makes a token, and send it",
@@ -201,7 +201,8 @@ def _listed(service: Registration) -> Registration:
     return msgspec.structs.replace(service, required={})
 
 
-def _is_this_machine(peer: str | None) -> bool:
+def is_this_machine(peer: str | None) -> bool:
+    """Whether a request comes from this machine, by the address of its sender."""
     if peer is None or peer == "unix":
         return peer == "unix"
     try:

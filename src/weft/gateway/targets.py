@@ -18,9 +18,11 @@ ADDRESSING = frozenset({"model", "stream", "stream_options", "user", "metadata"}
 """Fields that the gateway itself consumes, or that ask for nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Target:
     """A megaservice or an exposed service, as the gateway calls it.
+
+    What it reads, and what it is, changes when a service behind it is switched; nothing else does.
 
     Attributes:
         name: Its model name.

@@ -11,7 +11,7 @@ from typing import Literal
 from weft.errors import DiskSpaceError, ModelError, ModelUnavailableError, StateError, UsageError, WeftError
 from weft.host import ModelFiles
 from weft.http.client import Client
-from weft.models import catalogue, local
+from weft.models import catalogue, hub, local
 from weft.models.cache import DIGEST_DIGITS, Cache, Manifest
 from weft.models.catalogue import Model
 from weft.models.fetch import Fetcher, Sources
@@ -124,6 +124,10 @@ class ModelStore:
     async def pull(self, reference: str, *, kind: str | None = None) -> ModelFiles:
         """Make sure that a model is in the cache and every byte of it is right, fetching what is not."""
         return await self.resolve(reference, kind=kind, verify=True)
+
+    async def choose(self, repository: str, quantisation: str | None = None) -> str:
+        """The reference of the GGUF file that is meant by a hub repository; see :func:`weft.models.hub.choose_gguf`."""
+        return await hub.choose_gguf(self._web, self._sources, repository, quantisation)
 
     async def remove(self, reference: str) -> int:
         """Delete a model from the cache; returns the bytes that were freed.

@@ -71,6 +71,14 @@ class ContextSigner:
         self._signed[identity] = now_s + REUSED_S, header
         return header
 
+    def seal(self, body: bytes) -> str:
+        """What shows that a body comes from who has the key."""
+        return self._mac(b"body " + body)
+
+    def is_sealed(self, body: bytes, seal: str) -> bool:
+        """Whether :meth:`seal` was made of this body with this key."""
+        return seal.isascii() and hmac.compare_digest(seal, self.seal(body))
+
     def verify(self, header: str) -> tuple[str, str, list[str] | None] | None:
         """Tenant, caller and readers; None when it is malformed, not of this key, or too old."""
         now_s = self._now_s()
