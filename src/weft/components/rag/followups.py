@@ -200,7 +200,7 @@ def _swapped(question: str, earlier: Sequence[str]) -> str | None:
     if match := re.match(rf"^(?P<p>{_PREPOSITION})\s+(?P<what>\S.*)$", rest, re.IGNORECASE):
         # The same preposition at the end of the question before is what is replaced; else it is added.
         tail = re.compile(rf"\s{match['p']}\s+(?:\S+\s*){{1,4}}$", re.IGNORECASE)
-        last = [m for m in tail.finditer(base)]
+        last = list(tail.finditer(base))
         cut = base[: last[-1].start()] if last and len(base[: last[-1].start()].split()) > 2 else base
         return f"{cut} {rest}?"
     head = re.search(r"(\w{3,})$", rest)

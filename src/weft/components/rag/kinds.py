@@ -3,7 +3,7 @@
 Rules, no model: they cost microseconds, give the same for the same message, and no document can talk them into anything.
 What no rule knows is a question about facts, which is what most messages are and where a mistake costs least.
 """
-# ruff: noqa: SIM905 - lists of words read as words
+# ruff: noqa: SIM905, ISC004, RUF001 - lists of words read as words; a pattern may go over lines; people write other signs for times
 
 from __future__ import annotations
 

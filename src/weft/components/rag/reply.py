@@ -13,7 +13,9 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from weft.components.rag.talk import is_small, is_small_talk
+from weft.components.rag.inert import for_people
+from weft.components.rag.kinds import Kind
+from weft.components.rag.talk import Talk, is_small, small_talk
 from weft.contracts.chat import (
     Chat,
     ChatChunk,
@@ -31,9 +33,38 @@ NO_DOCUMENTS: Final = (
     "There are no documents to answer from yet. Add some: drop files on the page, or run: weft ingest FILE"
 )
 NOT_ANSWERED: Final = "The documents do not answer this question."
+NEAREST: Final = "The nearest that they have, in case it helps:"
+NEEDS_LARGER: Final = (
+    "That needs a larger language model: {model} finds and quotes what your documents say, but cannot be trusted to write, "
+    "translate, reckon or judge. To have one, choose \u201cUse a better model\u201d on the page, or start with: "
+    "weft up chatqna --llm URL#model (the address of a model server such as Ollama and the model's name; the path of a GGUF "
+    "file does as well)."
+)
+ABOUT_IT: Final = "What the documents say about it:"
+
+SAID: Final[dict[Talk, str]] = {
+    "greeting": "Hello! Ask me anything that your documents may answer, or ask \u201cwhat is in my documents?\u201d.",
+    "thanks": "You are welcome! Ask on whenever you like.",
+    "goodbye": "Goodbye! Your documents stay where they are.",
+    "abilities": "I answer questions from your documents and quote where it is said. You can also ask me:\n\n"
+    "- \u201cWhat is in my documents?\u201d, or which of them speak of something\n"
+    "- to summarize a document, by its name\n"
+    "- to list what a document lists: steps, ingredients, requirements\n"
+    "- to compare two documents or things\n\n"
+    "To add documents, drop files on the page, or run: weft ingest FILE. "
+    "Writing, translating and reckoning need a larger model: start with weft up chatqna --llm URL#model.",
+    "self": "I am Weft's ChatQnA, a program that answers from your documents and quotes where it is said. The language model "
+    "behind it is {model}.",
+    "wellbeing": "All is well, thank you. What would you like to know from your documents?",
+    "assent": "All right. Ask on whenever you like.",
+}
+"""What a small model is spared: it would make something up."""
 
 MAX_TITLE: Final = 80
 """Characters of a title that are printed; the annotation has it whole."""
+
+MAX_SHOWN: Final = 300
+"""Characters that are printed of a source or of a passage that is only near; the annotation has it whole."""
 
 _ITEM = re.compile(r"^(?:[-*\u2022]|#{1,6})\s+")
 
@@ -42,15 +73,20 @@ class ReplyRequest(Struct, omit_defaults=True):
     """What the documents say, what the model says, and what the caller asked for.
 
     Attributes:
-        answer: The model's answer, as it comes or whole.
+        answer: The model's answer, as it comes or whole; None: it was not asked.
+        kind: What kind of thing was asked for (condense-question says it).
         tools: The tools that the model was given: then nothing is added to what it says.
         response_format: The form the answer must have: nothing is added to JSON.
     """
 
     evidence: Evidence
-    answer: Stream[ChatChunk] | ChatResponse
+    answer: Stream[ChatChunk] | ChatResponse | None = None
+    kind: Kind = "question"
     tools: list[dict[str, Any]] | None = None
     response_format: dict[str, Any] | None = None
+
+
+_Style = Literal["quotes", "points"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +114,10 @@ class QuoteAndAnswer:
 
     With a small model the quote leads: it is sent before the model's first token, and the model's words follow. With a
     large one, or one that is somewhere else, the answer leads and its sources follow. When the documents do not answer
-    the question, the reply says so, and a small model's guess is left out. Greetings get the model's words alone.
+    the question, the reply says so and offers the nearest that they have, and a small model's guess is left out.
+
+    Greetings, lists of documents, summaries, lists and comparisons are complete without a small model; a large one puts
+    them into words from the same evidence. What takes a larger model (writing, translating, reckoning) is said to do so.
     Nothing is added where tools or JSON were asked for.
 
     Closing the stream closes the model's; an error in the model's stream is raised where it happens.
@@ -96,36 +135,45 @@ class QuoteAndAnswer:
     async def invoke(self, request: ReplyRequest) -> ChatResponse:
         """The whole reply; usage and finish reasons are the model's."""
         description = await self._describe()
-        frame = self._frame(request, is_small(description))
-        if isinstance(request.answer, ChatResponse):
-            answer = request.answer
-        elif not frame.with_answer:
-            await request.answer.aclose()
-            answer = ChatResponse(_new_id(), description.model, [], created=int(time.time()))
+        frame = self._frame(request, description)
+        answer = request.answer
+        if isinstance(answer, ChatResponse):
+            said = answer
+        elif answer is None or not frame.with_answer:
+            if answer is not None:
+                await answer.aclose()
+            said = ChatResponse(_new_id(), description.model, [], created=int(time.time()))
         else:
-            async with aclosing(request.answer):
-                answer = collect([chunk async for chunk in request.answer])
+            async with aclosing(answer):
+                said = collect([chunk async for chunk in answer])
         if not frame.with_answer:
             message = Message("assistant", frame.before, annotations=list(frame.before_marks) or None)
-            return replace(answer, choices=[Choice(0, message, "stop")])
-        return replace(answer, choices=[_framed(choice, frame) for choice in answer.choices])
+            return replace(said, choices=[Choice(0, message, "stop")])
+        return replace(said, choices=[_framed(choice, frame) for choice in said.choices])
 
     async def stream(self, request: ReplyRequest) -> AsyncIterator[ChatChunk]:
         """The reply in chunks of one id, model and time, the role in the first of each choice."""
-        if isinstance(request.answer, ChatResponse):
+        answer = request.answer
+        if isinstance(answer, ChatResponse):
             for chunk in _as_chunks(await self.invoke(request)):
                 yield chunk
             return
-        async with aclosing(request.answer):
+        if answer is None:
             description = await self._describe()
-            frame = self._frame(request, is_small(description))
+            weaver = _Weaver(self._frame(request, description), description.model)
+            for chunk in [*weaver.opening(), *weaver.closing()]:
+                yield chunk
+            return
+        async with aclosing(answer):
+            description = await self._describe()
+            frame = self._frame(request, description)
             if not frame.with_answer:
-                await request.answer.aclose()  # at once: whoever makes it can stop
+                await answer.aclose()  # at once: whoever makes it can stop
             weaver = _Weaver(frame, description.model)
             for chunk in weaver.opening():
                 yield chunk
             if frame.with_answer:
-                async for chunk in request.answer:
+                async for chunk in answer:
                     for woven in weaver.weave(chunk):
                         yield woven
             for chunk in weaver.closing():
@@ -139,22 +187,74 @@ class QuoteAndAnswer:
         except RequestError:
             return ChatDescription()  # if the model is gone, its answer is where that is said
 
-    def _frame(self, request: ReplyRequest, small: bool) -> _Frame:
-        evidence = request.evidence
+    def _frame(self, request: ReplyRequest, model: ChatDescription) -> _Frame:
+        evidence, small = request.evidence, is_small(model)
         format_ = (request.response_format or {}).get("type", "text")
-        if request.tools or format_ != "text" or is_small_talk(evidence.query):
+        if request.answer is not None and (request.tools or format_ != "text"):
             return _Frame()
-        if not evidence.quotes:
-            return _Frame(before=NO_DOCUMENTS, with_answer=False) if small else _Frame(after=NO_DOCUMENTS)
+        talk = small_talk(evidence.query) if request.kind in ("talk", "question") else None
+        if talk is not None:
+            return (
+                _alone(SAID[talk].replace("{model}", _called(model)))
+                if small or request.answer is None
+                else _Frame()
+            )
+        if small or request.answer is None:
+            return self._without_words(request, model)
+        if not evidence.quotes and not evidence.note:
+            return _Frame(after=NO_DOCUMENTS)
         if not evidence.answerable:
-            if small:
-                return _Frame(before=NOT_ANSWERED, with_answer=False)
-            return _Frame(before=f"{NOT_ANSWERED}\n\n")
+            if evidence.note:
+                return _alone(evidence.note)
+            return _Frame() if request.kind == "task" else _Frame(before=f"{NOT_ANSWERED}\n\n")
+        if not evidence.quotes:
+            return _Frame()
+        return self._around(evidence, small=False)
+
+    def _without_words(self, request: ReplyRequest, model: ChatDescription) -> _Frame:
+        """With a small model: what can be said without it, and for a question that is answered its words as well."""
+        evidence, kind = request.evidence, request.kind
+        if kind == "task":
+            larger = NEEDS_LARGER.replace("{model}", _called(model))
+            near = evidence.quotes if evidence.answerable else []
+            return _alone(f"{larger}\n\n{ABOUT_IT}\n" if near else larger, near, most=MAX_SHOWN)
+        if not evidence.quotes:
+            return _alone(evidence.note or NO_DOCUMENTS)
+        if not evidence.answerable:
+            return _alone(f"{evidence.note or NOT_ANSWERED}\n\n{NEAREST}\n", evidence.quotes, most=MAX_SHOWN)
+        if kind == "question" and request.answer is not None:
+            return self._around(evidence, small=True)
+        gap = "\n\n" if evidence.note else ""
+        style: _Style = "quotes" if kind in ("question", "contents") else "points"
+        if kind == "comparison":  # what nothing was found about is said last
+            text, marks = _cited(evidence.quotes, "", style="quotes")
+            return _Frame(f"{text}{gap}{evidence.note}", before_marks=marks, with_answer=False)
+        return _alone(f"{evidence.note}{gap}", evidence.quotes, style=style)
+
+    def _around(self, evidence: Evidence, *, small: bool) -> _Frame:
+        """The quotes before or after the model's words."""
         if self._lead == "quote" or (self._lead == "auto" and small):
-            text, marks = _cited(evidence.quotes, "")
+            text, marks = _cited(evidence.quotes, "", most=None if small else MAX_SHOWN)
             return _Frame(before=f"{text}\n\n", before_marks=marks)
-        text, marks = _cited(evidence.quotes, "Sources:\n")
+        text, marks = _cited(evidence.quotes, "Sources:\n", most=MAX_SHOWN)
         return _Frame(after=text, after_marks=marks)
+
+
+def _alone(
+    text: str, quotes: Sequence[Quote] = (), *, style: _Style = "quotes", most: int | None = None
+) -> _Frame:
+    """A reply that is complete without the model's words."""
+    if not quotes:
+        return _Frame(text.rstrip(), with_answer=False)
+    said, marks = _cited(quotes, text, style=style, most=most)
+    return _Frame(said, before_marks=marks, with_answer=False)
+
+
+def _called(model: ChatDescription) -> str:
+    if not model.model:
+        return "the model that runs here"
+    size = f" ({model.parameters / 1e6:,.0f} million parameters)" if model.parameters else ""
+    return f"{model.model}{size}"
 
 
 class _Weaver:
@@ -268,14 +368,31 @@ def _as_chunks(response: ChatResponse) -> list[ChatChunk]:
     return chunks
 
 
-def _cited(quotes: Sequence[Quote], head: str) -> tuple[str, list[Annotation]]:
-    """One line for each quote, with its mark and, for people, where it is from; and an annotation for each mark."""
+def _cited(
+    quotes: Sequence[Quote], head: str, *, style: _Style = "quotes", most: int | None = None
+) -> tuple[str, list[Annotation]]:
+    """One line for each quote, with its mark and, for people, where it is from; and an annotation for each mark.
+
+    Args:
+        quotes: What is quoted.
+        head: Stands before it.
+        style: ``quotes`` in quotation marks, or ``points`` of a list, where the place is named when it changes.
+        most: Characters of a quote that are printed.
+    """
     text = head
     marks: list[Annotation] = []
+    about = place = ""
     for number, quote in enumerate(quotes, 1):
         document = quote.document
-        words = _ITEM.sub("", " ".join(quote.text.split()))
-        text += ("\n" if marks else "") + f"\u201c{words}\u201d "
+        words = _ITEM.sub("", for_people(quote.text))
+        if most is not None and len(words) > most:
+            words = words[: most - 1].rstrip() + "\u2026"
+        if quote.about and quote.about != about:
+            text += ("\n\n" if marks else "") + f"**{for_people(quote.about)}**\n"
+            about = quote.about
+        elif marks:
+            text += "\n"
+        text += f"- {words} " if style == "points" else f"\u201c{words}\u201d "
         mark = f"[{number}]"
         begins = document.start is not None
         marks.append(
@@ -293,13 +410,14 @@ def _cited(quotes: Sequence[Quote], head: str) -> tuple[str, list[Annotation]]:
                 quote=quote.text,
             )
         )
-        text += mark + _place(document)
+        before, place = place, _place(document)
+        text += mark + ("" if style == "points" and place == before else place)
     return text, marks
 
 
 def _place(document: Document) -> str:
     """Where a person finds the passage, as it is printed behind its mark."""
-    name = " ".join((document.title or document.source or "").split())
+    name = for_people(document.title or document.source or "")
     if not name:
         return ""
     name = name if len(name) <= MAX_TITLE else name[: MAX_TITLE - 1].rstrip() + "\u2026"

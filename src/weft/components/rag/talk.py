@@ -10,6 +10,13 @@ from weft.contracts.chat import ChatDescription
 LARGE_PARAMETERS: Final = 1_000_000_000
 """From this size on a model is trusted to put an answer into words; below, the quote speaks first."""
 
+ABILITIES: Final = (
+    "It can answer questions from the documents and quote where it is said, tell which documents there are and which of them "
+    "speak of something, sum a document up, list what a document lists (steps, ingredients, requirements), and compare two "
+    "documents or things."
+)
+"""What the program can do, for people and for models that are asked."""
+
 Talk = Literal["greeting", "thanks", "goodbye", "abilities", "self", "wellbeing", "assent"]
 
 _OTHERS: Final = r"(?:\s(?:there|all|everyone|everybody|again|weft|bot|assistant|friend|team|folks|dear))*"
