@@ -153,14 +153,13 @@ async def ask(pieces: list[bytes], mode: str) -> object:
     connection.connection_made(transport)
     pool._all.add(connection)
     pool.open_connections = 1
-    waiter = connection.send(
-        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
-        deadline=loop.time() + 1e6,
-        max_bytes=100_000,
-        is_head_request=mode == "head",
-        is_stream=mode == "stream",
-        idle_timeout_s=1e6,
-    )
+    asked = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", loop.time() + 1e6, 100_000
+    if mode in ("head", "stream"):
+        waiter = connection.send_for(
+            *asked, is_head_request=mode == "head", is_stream=mode == "stream", idle_timeout_s=1e6
+        )
+    else:
+        waiter = connection.send(*asked)
     answer = asyncio.ensure_future(_answer(waiter))
     try:
         await _feed(connection, transport, pieces)

@@ -260,7 +260,7 @@ async def test_slot_is_counted_for_who_was_woken(backend, small) -> None:
     await asyncio.sleep(0)
     lost = next(iter(pool._all))
     lost.transport.abort()
-    while pool._waiting:
+    while pool.waiting:
         await asyncio.sleep(0)
     newcomer = asyncio.ensure_future(endpoint.request("GET", "/newcomer"))
     for _ in range(3):
@@ -299,7 +299,7 @@ async def test_waiting_has_a_deadline(backend, small) -> None:
     await eventually(lambda: len(gate.arrived) == 2)
     with pytest.raises(DeadlineError, match="no connection became free"):
         await endpoint.request("GET", "/", timeout_s=0.05)
-    assert not small.pool(endpoint._origin)._waiting
+    assert not small.pool(endpoint._origin).waiting
     gate.open(2)
     await asyncio.gather(*busy)
 
@@ -353,7 +353,7 @@ async def test_cancelling_in_every_turn_leaks_nothing(backend, small) -> None:
         assert (await endpoint.request("GET", "/")).body == b"1"
         pool = small.pool(endpoint._origin)
         await eventually(lambda: pool.open_connections == len(pool.idle))  # noqa: B023 - awaited here
-        assert not pool._waiting
+        assert not pool.waiting
 
 
 async def test_closing_fails_what_is_under_way(backend, client) -> None:

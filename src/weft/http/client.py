@@ -27,7 +27,7 @@ from weft.http.connect import AddressGuard, Dialer, Origin, is_direct, parse_url
 from weft.http.deadlines import Deadlines
 from weft.http.message import Headers
 from weft.http.outbox import Outbox
-from weft.http.pool import Answer, ClientConnection, DiedBeforeReply, Pool
+from weft.http.pool import Answer, DiedBeforeReply, Pool
 from weft.http.wire import ReplyHead, encode_headers, encode_lines
 
 HeaderLines: TypeAlias = Sequence[tuple[str, str]] | bytes
@@ -287,15 +287,16 @@ class Endpoint:
             idempotent: May be sent twice; by default the method says.
         """
         started = time.monotonic()
-        _, head, payload = await self._exchange(
-            method,
-            path,
-            self._message(method, path, body, headers, is_json=False),
-            started=started,
-            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
-            max_bytes=self._client.limits.max_reply_bytes if max_bytes is None else max_bytes,
-            is_resendable=method in _IDEMPOTENT if idempotent is None else idempotent,
-        )
+        deadline = started + (self.timeout_s if timeout_s is None else timeout_s)
+        message = self._message(method, path, body, headers, is_json=False)
+        is_resendable = method in _IDEMPOTENT if idempotent is None else idempotent
+        limit = self._client.limits.max_reply_bytes if max_bytes is None else max_bytes
+        if method == "HEAD":
+            head, payload = await self._exchange(
+                path, message, started, deadline, limit, is_resendable, is_head_request=True
+            )
+        else:
+            head, payload = await self.exchange(path, message, started, deadline, limit, is_resendable)
         return Reply(head.status, head.headers, cast("bytes", payload), time.monotonic() - started)
 
     async def post_json(
@@ -325,32 +326,22 @@ class Endpoint:
         """
         started = time.monotonic()
         body = value if isinstance(value, bytes) else self._encode(value)
-        _, head, payload = await self._exchange(
-            "POST",
-            path,
-            self._message("POST", path, body, headers, is_json=True),
-            started=started,
-            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
-            max_bytes=self._client.limits.max_reply_bytes,
-            is_resendable=idempotent,
-        )
-        return self._decode("POST", path, head, cast("bytes", payload), type, started)
+        deadline = started + (self.timeout_s if timeout_s is None else timeout_s)
+        message = self._message("POST", path, body, headers, is_json=True)
+        limit = self._client.limits.max_reply_bytes
+        head, payload = await self.exchange(path, message, started, deadline, limit, idempotent)
+        return self._decode("POST", path, head, payload, type, started)
 
     async def get_json(
         self, path: str, *, type: Any = Any, headers: HeaderLines = (), timeout_s: float | None = None
     ) -> Any:
         """GET a JSON reply; see :meth:`post_json`."""
         started = time.monotonic()
-        _, head, payload = await self._exchange(
-            "GET",
-            path,
-            self._message("GET", path, b"", headers, is_json=True),
-            started=started,
-            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
-            max_bytes=self._client.limits.max_reply_bytes,
-            is_resendable=True,
-        )
-        return self._decode("GET", path, head, cast("bytes", payload), type, started)
+        deadline = started + (self.timeout_s if timeout_s is None else timeout_s)
+        message = self._message("GET", path, b"", headers, is_json=True)
+        limit = self._client.limits.max_reply_bytes
+        head, payload = await self.exchange(path, message, started, deadline, limit, True)
+        return self._decode("GET", path, head, payload, type, started)
 
     async def stream(
         self,
@@ -376,14 +367,13 @@ class Endpoint:
         """
         started = time.monotonic()
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        _, head, payload = await self._exchange(
-            method,
+        head, payload = await self._exchange(
             path,
             self._message(method, path, body, headers, is_json=False),
-            started=started,
-            timeout_s=limit_s,
-            max_bytes=0,
-            is_resendable=method in _IDEMPOTENT if idempotent is None else idempotent,
+            started,
+            started + limit_s,
+            0,
+            method in _IDEMPOTENT if idempotent is None else idempotent,
             is_stream=True,
             idle_timeout_s=limit_s if idle_timeout_s is None else idle_timeout_s,
         )
@@ -396,24 +386,68 @@ class Endpoint:
             started=started,
         )
 
-    async def _exchange(
+    async def exchange(
         self,
-        method: str,
         path: str,
         message: bytes,
-        *,
         started: float,
-        timeout_s: float,
+        deadline: float,
         max_bytes: int,
         is_resendable: bool,
+    ) -> tuple[ReplyHead, bytes]:
+        """Send a message for a whole reply: what every other call that is not ``HEAD`` comes down to.
+
+        For those who call the same path again and again: the message is :meth:`start`, further header lines, and
+        ``content-length: N``, an empty line and the body.
+
+        Args:
+            path: For errors.
+            message: The whole request.
+            started: ``time.monotonic()`` of the call.
+            deadline: ``time.monotonic()`` at which it fails.
+            max_bytes: A longer body raises BackendReplyError as soon as it is known.
+            is_resendable: May be sent twice.
+        """
+        pool = self._pool
+        connection = pool.take(started) if pool is not None else None
+        if connection is None:
+            return await self._exchange(path, message, started, deadline, max_bytes, is_resendable)  # type: ignore[return-value]  # no stream was asked for
+        waiter = connection.send(message, deadline, max_bytes)
+        try:
+            return await waiter  # type: ignore[return-value]  # the same
+        except DiedBeforeReply as error:
+            if not is_resendable:
+                raise self._unreachable(path, started, error) from error
+        except ServiceError as error:
+            raise error.at(
+                endpoint=self.url + path, elapsed_s=time.monotonic() - started
+            ) from error.__cause__
+        except BaseException:
+            # Cancelled. A reply that came just before has given the connection back already; another may hold it.
+            if not waiter.done() or waiter.cancelled():
+                connection.drop()
+            raise
+        return await self._exchange(path, message, started, deadline, max_bytes, False, is_fresh=True)  # type: ignore[return-value]  # the same
+
+    async def _exchange(
+        self,
+        path: str,
+        message: bytes,
+        started: float,
+        deadline: float,
+        max_bytes: int,
+        is_resendable: bool,
+        *,
+        is_fresh: bool = False,
+        is_head_request: bool = False,
         is_stream: bool = False,
         idle_timeout_s: float = 0.0,
-    ) -> tuple[ClientConnection, ReplyHead, bytes | ReplyBody]:
+    ) -> tuple[ReplyHead, bytes | ReplyBody]:
+        """:meth:`exchange` for every kind of reply; ``is_fresh``: on no connection that was used before."""
         pool = self._pool
         if pool is None:
             pool = self._pool = self._client.pool(self._origin)
-        deadline = started + timeout_s
-        connection = pool.take(started)
+        connection = None if is_fresh else pool.take(started)
         is_reused = connection is not None
         waiter: asyncio.Future[Answer] | None = None
         while True:
@@ -423,15 +457,15 @@ class Endpoint:
                     connection, is_reused = await pool.dial(deadline)
                 if is_stream:
                     connection.endpoint, connection.started = self.url + path, started
-                waiter = connection.send(
+                waiter = connection.send_for(
                     message,
-                    deadline=deadline,
-                    max_bytes=max_bytes,
-                    is_head_request=method == "HEAD",
+                    deadline,
+                    max_bytes,
+                    is_head_request=is_head_request,
                     is_stream=is_stream,
                     idle_timeout_s=idle_timeout_s,
                 )
-                head, payload = await waiter
+                return await waiter
             except DiedBeforeReply as error:
                 if is_reused and is_resendable:
                     connection, is_reused = None, False
@@ -449,7 +483,6 @@ class Endpoint:
                 elif is_stream and waiter.exception() is None:
                     cast("ReplyBody", waiter.result()[1]).close()
                 raise
-            return connection, head, payload
 
     def _unreachable(self, path: str, started: float, error: Exception) -> UnreachableError:
         unreachable = UnreachableError(f"the connection ended before the reply ({error})")
@@ -457,17 +490,29 @@ class Endpoint:
         return unreachable
 
     def _message(self, method: str, path: str, body: bytes, headers: HeaderLines, *, is_json: bool) -> bytes:
-        start = self._starts.get((method, path, is_json))
-        if start is None:
-            start = self._start(method, path, is_json=is_json)
+        start = self.start(method, path, is_json=is_json)
         if headers:
             start += headers if isinstance(headers, bytes) else encode_headers(headers)
         if not body and method in _NO_BODY:
             return start + b"\r\n"
         return b"%bcontent-length: %d\r\n\r\n%b" % (start, len(body), body)
 
-    def _start(self, method: str, path: str, *, is_json: bool) -> bytes:
-        """The request line and the headers that are the same every time."""
+    @property
+    def max_reply_bytes(self) -> int:
+        """Bytes of a whole reply, where a call sets no other bound."""
+        return self._client.limits.max_reply_bytes
+
+    def start(self, method: str, path: str, *, is_json: bool = False) -> bytes:
+        """The request line and the headers that are the same every time.
+
+        Args:
+            method: Upper case.
+            path: Percent-encoded, with its query.
+            is_json: Whether it says that JSON is sent and wanted.
+        """
+        known = self._starts.get((method, path, is_json))
+        if known is not None:
+            return known
         target = self._prefix + path or "/"
         if _IS_TARGET(target) is None or not method.isalpha():
             raise InternalError(f"'{method} {path}' cannot be sent: the path must be percent-encoded")

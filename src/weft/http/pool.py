@@ -69,7 +69,6 @@ class ClientConnection(asyncio.Protocol):
         "_left",
         "_max_bytes",
         "_parts",
-        "_phase",
         "_pool",
         "_quiet",
         "_seen_bytes",
@@ -79,6 +78,7 @@ class ClientConnection(asyncio.Protocol):
         "endpoint",
         "forward",
         "idle_since",
+        "phase",
         "started",
         "transport",
     )
@@ -92,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         self.started = 0.0
         self.forward: Callable[[bytes], bool] | None = None
         self._is_between_chunks = False
-        self._phase = _IDLE
+        self.phase = _IDLE
         self._waiter: asyncio.Future[Answer] | None = None
         self._buffer = b""
         self._head: ReplyHead | None = None
@@ -113,33 +113,40 @@ class ClientConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way and the connection stands."""
-        return self._phase == _IDLE
+        return self.phase == _IDLE
 
     def is_usable(self, now: float) -> bool:
         """Whether the server still holds the connection, as far as can be known without sending."""
-        if self._phase != _IDLE or self.transport.is_closing():
+        if self.phase != _IDLE or self.transport.is_closing():
             return False
         return now - self.idle_since < _TRUSTED_IDLE_S or not _has_input(self.transport)
 
-    def send(
+    def send_for(
         self,
         message: bytes,
-        *,
         deadline: float,
         max_bytes: int,
-        is_head_request: bool = False,
-        is_stream: bool = False,
-        idle_timeout_s: float = 0.0,
+        *,
+        is_head_request: bool,
+        is_stream: bool,
+        idle_timeout_s: float,
     ) -> asyncio.Future[Answer]:
-        """Send a request; await what is returned for the reply (with the whole body, or as a stream)."""
-        pool = self._pool
-        waiter = self._waiter = pool.loop.create_future()
-        self._phase = _HEAD
-        self._max_bytes = max_bytes
+        """Send a request whose reply has no body, or a body that is handed over as it arrives."""
+        waiter = self.send(message, deadline, max_bytes)
         self._is_head_request = is_head_request
         self._is_stream = is_stream
         self._is_plain = not (is_stream or is_head_request)
         self._idle_timeout_s = idle_timeout_s
+        return waiter
+
+    def send(self, message: bytes, deadline: float, max_bytes: int) -> asyncio.Future[Answer]:
+        """Send a request; await what is returned for the whole reply."""
+        pool = self._pool
+        waiter = self._waiter = pool.loop.create_future()
+        self.phase = _HEAD
+        self._max_bytes = max_bytes
+        self._is_head_request = self._is_stream = False
+        self._is_plain = True
         self._informational = 0
         self.deadline = deadline
         if deadline < pool.deadlines.at:
@@ -162,11 +169,12 @@ class ClientConnection(asyncio.Protocol):
         forward = self.forward
         if forward is not None and self._is_between_chunks and forward(data):
             return
-        phase = self._phase
+        phase = self.phase
         if phase == _HEAD:
             # A reply in one read whose head was seen before goes straight to the one who waits for it.
             end = data.find(b"\r\n\r\n") + 4
-            head = self._pool.heads.get(data[:end])
+            pool = self._pool
+            head = pool.heads.get(data[:end])
             if (
                 head is None
                 or head.length != len(data) - end
@@ -175,8 +183,15 @@ class ClientConnection(asyncio.Protocol):
                 or self._buffer
             ):
                 self._read_head(data)
-            else:
+            elif not head.keep_alive or pool.waiting or self.transport.get_write_buffer_size():
                 self._answer(head, data[end:])
+            else:
+                # What _answer does, without its calls.
+                waiter, self._waiter = self._waiter, None
+                self.phase = _IDLE
+                pool.keep(self)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result((head, data[end:]))
         elif phase == _STREAM:
             self._read_stream(data)
         elif phase == _BODY:
@@ -198,11 +213,11 @@ class ClientConnection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Called when the deadline has passed."""
-        if self._phase == _IDLE:
+        if self.phase == _IDLE:
             self.drop()
-        elif self._phase == _STREAM and self._body is not None:
+        elif self.phase == _STREAM and self._body is not None:
             self._check_silence(self._body, now)
-        elif self._phase != _CLOSED:
+        elif self.phase != _CLOSED:
             self._fail(DeadlineError("the reply did not come in time"))
 
     def _check_silence(self, body: ReplyBody, now: float) -> None:
@@ -275,7 +290,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_between_chunks = length == -1
         if self._is_stream:
             body = self._body = ReplyBody(self._pool.loop, self, length=length if length >= 0 else None)
-            self._phase = _STREAM
+            self.phase = _STREAM
             self._seen_bytes = self._quiet = 0
             self._watch_silence()
             waiter, self._waiter = self._waiter, None
@@ -287,7 +302,7 @@ class ClientConnection(asyncio.Protocol):
         if length > self._max_bytes:
             self._refuse_size()
             return
-        self._phase = _BODY
+        self.phase = _BODY
         self._parts, self._size = [], 0
         if data or not length:
             self._read_body(data)
@@ -361,15 +376,10 @@ class ClientConnection(asyncio.Protocol):
     def _release(self, head: ReplyHead, *, has_more: bool) -> None:
         """The reply is complete: keep the connection, unless more came than was asked for or is still unsent."""
         self._decoder = None
-        if (
-            not head.keep_alive
-            or has_more
-            or self._phase == _CLOSED
-            or self.transport.get_write_buffer_size()
-        ):
+        if not head.keep_alive or has_more or self.phase == _CLOSED or self.transport.get_write_buffer_size():
             self.drop()
             return
-        self._phase = _IDLE
+        self.phase = _IDLE
         self._pool.release(self)
 
     # Ending.
@@ -379,7 +389,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _ended(self, error: Exception | None) -> None:
         """The server closed."""
-        phase, self._phase = self._phase, _CLOSED
+        phase, self.phase = self.phase, _CLOSED
         if phase == _HEAD and not self._buffer and not self._informational:
             waiter, self._waiter = self._waiter, None
             if waiter is not None and not waiter.done():
@@ -403,7 +413,7 @@ class ClientConnection(asyncio.Protocol):
         self.forward = None
         waiter, self._waiter = self._waiter, None
         body, self._body = self._body, None
-        self._phase = _CLOSED
+        self.phase = _CLOSED
         self._parts = []
         self.transport.abort()
         if waiter is not None and not waiter.done():
@@ -413,7 +423,7 @@ class ClientConnection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once: nobody wants the reply, or the connection cannot be used again."""
-        self._phase = _CLOSED
+        self.phase = _CLOSED
         self._body = self.forward = None
         self._waiter = None
         self.transport.abort()
@@ -430,12 +440,12 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_body(self) -> None:
         """Called by the body: its reader is behind."""
-        if self._phase == _STREAM:
+        if self.phase == _STREAM:
             self.transport.pause_reading()
 
     def resume_body(self) -> None:
         """Called by the body."""
-        if self._phase == _STREAM:
+        if self.phase == _STREAM:
             self.transport.resume_reading()
 
 
@@ -459,7 +469,7 @@ class Pool:
         "_closed",
         "_dialer",
         "_gone",
-        "_waiting",
+        "_idle_timeout_s",
         "deadlines",
         "heads",
         "idle",
@@ -467,6 +477,7 @@ class Pool:
         "loop",
         "open_connections",
         "outbox",
+        "waiting",
     )
 
     def __init__(
@@ -480,6 +491,7 @@ class Pool:
     ) -> None:
         self._dialer = dialer
         self.limits = limits
+        self._idle_timeout_s = limits.idle_timeout_s
         self.loop = loop
         self.deadlines = deadlines
         self.outbox = outbox
@@ -487,7 +499,7 @@ class Pool:
         self.heads: dict[bytes, ReplyHead] = {}
         self._all: set[ClientConnection] = set()
         self.open_connections = 0
-        self._waiting: deque[asyncio.Future[ClientConnection | None]] = deque()
+        self.waiting: deque[asyncio.Future[ClientConnection | None]] = deque()
         self._closed = False
         self._gone = asyncio.Event()
 
@@ -496,7 +508,12 @@ class Pool:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.is_usable(now):
+            # is_usable, for one that was used a moment ago, without its call.
+            if (
+                now - connection.idle_since < _TRUSTED_IDLE_S
+                and connection.phase == _IDLE
+                and not connection.transport.is_closing()
+            ) or connection.is_usable(now):
                 return connection
             connection.drop()
         return None
@@ -554,18 +571,18 @@ class Pool:
     async def _wait_for_one(self, deadline: float) -> ClientConnection | None:
         """A connection that was given back; None: one may be made instead, and is counted already."""
         limits = self.limits
-        if len(self._waiting) >= limits.max_waiting:
+        if len(self.waiting) >= limits.max_waiting:
             raise OverloadedError(
                 f"{limits.max_connections} connections are busy and {limits.max_waiting} requests wait"
             )
         waiter: asyncio.Future[ClientConnection | None] = self.loop.create_future()
-        self._waiting.append(waiter)
+        self.waiting.append(waiter)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 connection = await waiter
         except BaseException as error:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            if waiter in self.waiting:
+                self.waiting.remove(waiter)
             elif waiter.done() and not waiter.cancelled():
                 given = waiter.result()
                 if given is not None:
@@ -583,20 +600,25 @@ class Pool:
 
     def release(self, connection: ClientConnection) -> None:
         """A connection is free."""
-        connection.idle_since = now = time.monotonic()
-        while self._waiting:
-            waiter = self._waiting.popleft()
+        while self.waiting:
+            waiter = self.waiting.popleft()
             if not waiter.done():
+                connection.idle_since = time.monotonic()
                 waiter.set_result(connection)
                 return
         if self._closed:
             connection.drop()
         else:
-            # Armed if it must be: what it waited for may have had more time than it has now.
-            connection.deadline = deadline = now + self.limits.idle_timeout_s
-            if deadline < self.deadlines.at:
-                self.deadlines.arm(deadline)
-            self.idle.append(connection)
+            self.keep(connection)
+
+    def keep(self, connection: ClientConnection) -> None:
+        """A connection is free, and nobody waits for one."""
+        connection.idle_since = now = time.monotonic()
+        # Armed if it must be: what it waited for may have had more time than it has now.
+        connection.deadline = deadline = now + self._idle_timeout_s
+        if deadline < self.deadlines.at:
+            self.deadlines.arm(deadline)
+        self.idle.append(connection)
 
     def lost(self, connection: ClientConnection) -> None:
         """A connection is gone."""
@@ -615,8 +637,8 @@ class Pool:
 
     def _hand_on(self) -> None:
         """Let the next waiting request make a connection."""
-        while self._waiting and self.open_connections < self.limits.max_connections:
-            waiter = self._waiting.popleft()
+        while self.waiting and self.open_connections < self.limits.max_connections:
+            waiter = self.waiting.popleft()
             if not waiter.done():
                 # Counted here: until the waiter runs, another request could take its place.
                 self.open_connections += 1
@@ -626,10 +648,10 @@ class Pool:
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""
         self._closed = True
-        for waiter in self._waiting:
+        for waiter in self.waiting:
             if not waiter.done():
                 waiter.set_exception(UnavailableError("the client is closed"))
-        self._waiting.clear()
+        self.waiting.clear()
         for connection in list(self._all):
             connection.close()
         self.idle.clear()

@@ -39,9 +39,13 @@ class Breaker:
     Args:
         name: The endpoint, for the message.
         clock: Measures how long it is open.
+
+    Attributes:
+        is_calm: Whether it is closed and the last request did not fail: then there is nothing to ask it, nor to tell it
+            of a success.
     """
 
-    __slots__ = ("_clock", "_failed", "_failures", "_name", "_open_ns", "_opened_ns", "_probing")
+    __slots__ = ("_clock", "_failed", "_failures", "_name", "_open_ns", "_opened_ns", "_probing", "is_calm")
 
     def __init__(self, name: str, clock: Clock, *, failures: int = FAILURES, open_s: float = OPEN_S) -> None:
         self._name, self._clock = name, clock
@@ -49,6 +53,7 @@ class Breaker:
         self._failed = 0
         self._opened_ns: int | None = None
         self._probing = False
+        self.is_calm = True
 
     @property
     def state(self) -> State:
@@ -76,6 +81,7 @@ class Breaker:
         self._failed = 0
         self._opened_ns = None
         self._probing = False
+        self.is_calm = True
 
     def failed(self, error: RequestError) -> None:
         """The request failed."""
@@ -83,6 +89,7 @@ class Breaker:
             self.succeeded()
             return
         self._failed += 1
+        self.is_calm = False
         if self._probing or self._failed >= self._failures:
             self._opened_ns = self._clock.now_ns()
         self._probing = False

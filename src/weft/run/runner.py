@@ -15,14 +15,14 @@ from weft.errors import DeadlineError, RequestError, ServiceError
 from weft.observe.journal import CANCELLED, FAILED, OK, STARTED, Journal
 from weft.observe.metrics import Metrics
 from weft.plan import SKIPPED, Getter, Plan, PlanNode, Values, Variant
-from weft.run.breaker import Breakers
+from weft.run.breaker import Breaker, Breakers
 from weft.run.budget import RetryBudget
 from weft.run.failures import is_cancelled
 from weft.run.group import Group, start_task, stop_tasks
 from weft.run.limit import Limit, running_task
 from weft.run.program import Block, Program, schedule
 from weft.run.state import Collects, Run, fork
-from weft.run.step import Step, Tools
+from weft.run.step import Step, Tools, settle
 from weft.run.stream import RunRelay, RunStream
 from weft.transport.base import Call, Transport
 from weft.transport.clock import Clock, SystemClock
@@ -37,15 +37,16 @@ Line: TypeAlias = tuple[
     str,
     str,
     Callable[[Values], Any],
+    Breaker | None,
     Call,
     bool,
     Callable[[float], None] | None,
     int,
     "Step | Block[Step]",
 ]
-"""Whether it is a plain step; its name, service, build, call, counts, observe and slot; the step, or a block of them.
+"""Whether it is a plain step; its name, service, build, breaker, call, counts, observe and slot; the step, or a block of them.
 
-Unpacked in one go: nine attributes of a step are a tenth of what a node costs.
+Unpacked in one go: ten attributes of a step are a tenth of what a node costs.
 """
 
 
@@ -316,7 +317,7 @@ class Runner:
         )
         run_id, parent = run.id, run.step
         now_ns = run.started_ns
-        for is_plain, name, service, build, call, counts, observe, slot, step in flow.lines:
+        for is_plain, name, service, build, breaker, call, counts, observe, slot, step in flow.lines:
             if not is_plain:
                 if isinstance(step, Block):
                     await self._together(step, run)
@@ -331,14 +332,24 @@ class Runner:
                 raise run.out_of_time()
             number = context.step = new_step()
             record((run_id, number, parent, STARTED, name, service, 0, 0, now_ns, None))
+            admitted_by = None
             try:
-                response = await call(build(values))
+                request = build(values)
+                if breaker is not None:
+                    if not breaker.is_calm:
+                        breaker.admit()
+                    admitted_by = breaker
+                response = await call(request)
             except BaseException as error:
+                if admitted_by is not None:
+                    settle(admitted_by, error)
                 assert isinstance(step, Step)
                 failure = step.ended_with(run, error, (number, parent, name, service, 0, 0, now_ns))
                 if failure is error:
                     raise
                 raise failure from failure.__cause__
+            if breaker is not None and not breaker.is_calm:
+                breaker.succeeded()
             started_ns, now_ns = now_ns, now()
             record((run_id, number, parent, OK, name, service, 0, 0, now_ns, None))
             if observe is not None:
@@ -417,13 +428,14 @@ class Runner:
 def _line(item: Step | Block[Step]) -> Line:
     if isinstance(item, Block):
         first = item.steps[0]
-        return (False, "", "", first.build, first.call, False, None, 0, item)
+        return (False, "", "", first.build, None, first.call, False, None, 0, item)
     step = item
     return (
         step.plain,
         step.name,
         step.service,
         step.build,
+        step.breaker,
         step.call,
         step.counts,
         step.observe,

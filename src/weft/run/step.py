@@ -165,8 +165,11 @@ class Step:
             and not node.collects
             and node.observes is None
         )
-        if self.plain and self._target.breaker is not None:
-            self.call = _guarded(self.call, self._target.breaker)
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """The circuit to its service; None for one in this process."""
+        return self._target.breaker
 
     @property
     def place(self) -> Stopped:
@@ -574,22 +577,6 @@ class Direct(Stream[Any]):
     def __init__(self, step: Step, run: Run, request: Any, taps: list[Tap]) -> None:
         super().__init__(step.chunks(run, request, taps))
         self.step, self.run, self.request, self.taps = step, run, request, taps
-
-
-def _guarded(call: Call, breaker: Breaker) -> Call:
-    """What :meth:`Step._once` does with a breaker, for a plain step."""
-
-    async def ask(request: Any) -> Any:
-        breaker.admit()
-        try:
-            response = await call(request)
-        except BaseException as error:
-            settle(breaker, error)
-            raise
-        breaker.succeeded()
-        return response
-
-    return ask
 
 
 def settle(breaker: Breaker, failure: BaseException) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from weft.context import Context, current
 from weft.contracts import Contract, Operation, Route
 from weft.errors import BackendReplyError, DeadlineError, RequestError, ServiceError
-from weft.http.client import Client, Endpoint, Reply, StreamReply, status_error
+from weft.http.client import Client, Endpoint, StreamReply, status_error
 from weft.http.message import Headers
-from weft.http.wire import encode_headers
+from weft.http.wire import ReplyHead, encode_headers
 from weft.transport.base import Call, StreamCall
 from weft.transport.clock import Clock, SystemClock
 from weft.transport.replicas import Replica, Replicas
@@ -80,29 +80,57 @@ class HttpTransport:
     def bind(self, operation: str) -> Call:
         """See :class:`weft.transport.base.Bindable`."""
         asked = self.contract.operations[operation]
-        route = asked.routes[0] if asked.routes else INVOKE
-        decode = msgspec.json.Decoder(asked.response).decode
-        replicas, path, method, is_idempotent = self._replicas, route.path, route.method, asked.idempotent
-        carries_usage = "usage" in asked.response.__struct_fields__
+        replicas = self._replicas
+        asks = [self._asking(asked, endpoint) for endpoint in replicas.endpoints]
+        if len(asks) == 1:
+            return asks[0]  # with nothing to choose from, nothing need be known of it
 
         async def ask(request: Any) -> Any:
-            headers, timeout_s = self._prepare()
-            body = whole(request)
             replica = replicas.choose()
             try:
-                reply = await replica.endpoint.request(
-                    method, path, body, headers=headers, timeout_s=timeout_s, idempotent=is_idempotent
-                )
-                response = self._read(replica.endpoint, method, path, reply, decode)
+                response = await asks[replica.index](request)
             except BaseException as error:
                 replicas.failed(replica, error)
                 raise
             replicas.succeeded(replica)
-            if not carries_usage and (spent := reply.headers.get(USAGE_HEADER)) is not None:
-                context = current.get(None)
-                if context is not None:
-                    context.count(read_header(spent))
             return response
+
+        return ask
+
+    def _asking(self, asked: Operation, endpoint: Endpoint) -> Call:
+        """Asks one address for whole replies, with everything made beforehand that is the same each time."""
+        route = asked.routes[0] if asked.routes else INVOKE
+        path, method, is_idempotent = route.path, route.method, asked.idempotent
+        decode = msgspec.json.Decoder(asked.response).decode
+        encode = msgspec.json.Encoder().encode
+        can_stream = "stream" in asked.request.__struct_fields__
+        carries_usage = "usage" in asked.response.__struct_fields__
+        start, exchange, max_bytes = endpoint.start(method, path), endpoint.exchange, endpoint.max_reply_bytes
+        prepare, now = self._prepare, time.monotonic
+        good: ReplyHead | None = None  # one that was looked at: 200, JSON, and nothing else to read in it
+
+        async def ask(request: Any) -> Any:
+            nonlocal good
+            started = now()
+            headers, deadline = prepare(started)
+            body = whole(request) if can_stream and request.stream is True else encode(request)
+            message = b"%b%bcontent-length: %d\r\n\r\n%b" % (start, headers, len(body), body)
+            head, payload = await exchange(path, message, started, deadline, max_bytes, is_idempotent)
+            if head is not good:
+                elapsed_s = now() - started
+                check(endpoint.url, method, path, head, payload, elapsed_s)
+                spent = None if carries_usage else head.headers.get(USAGE_HEADER)
+                if spent is None:
+                    good = head
+                elif (context := current.get(None)) is not None:
+                    context.count(read_header(spent))
+            try:
+                return decode(payload)
+            except (msgspec.DecodeError, RecursionError) as error:
+                failure = BackendReplyError(
+                    f"{method} {path}: the reply is not as its contract says: {error}"
+                )
+                raise failure.at(endpoint=endpoint.url + path, elapsed_s=now() - started) from error
 
         return ask
 
@@ -154,48 +182,34 @@ class HttpTransport:
 
     # One request.
 
-    def _prepare(self) -> tuple[bytes, float]:
-        """Headers that tell the other side whose request this is and until when, and the time that is left.
+    def _prepare(self, now: float) -> tuple[bytes, float]:
+        """Headers that tell the other side whose request this is and until when, and when its time is up.
 
         Raises:
             DeadlineError: None is left.
         """
         context = current.get(None)
+        latest = now + self._timeout_s
         if context is None:
-            return b"", self._timeout_s
+            return b"", latest
         lines = _identity(context, self._signer)
-        if context.deadline is None:
-            return lines, self._timeout_s
-        left_s = context.deadline - time.monotonic()
-        if left_s <= 0:
-            raise DeadlineError("the time allowed for the request was up", endpoint=self.endpoint)
-        # At least 1: 0 would be taken for no time at all, and the last half millisecond is ours to measure.
-        return lines + b"x-weft-timeout-ms: %d\r\n" % max(1, int(left_s * 1000)), min(left_s, self._timeout_s)
-
-    def _read(
-        self, endpoint: Endpoint, method: str, path: str, reply: Reply, decode: Callable[[bytes], Any]
-    ) -> Any:
-        status = reply.status
-        failure: RequestError
-        if status == 200 and is_json(reply.headers):
-            try:
-                return decode(reply.body)
-            except (msgspec.DecodeError, RecursionError) as error:
-                failure = BackendReplyError(
-                    f"{method} {path}: the reply is not as its contract says: {error}"
-                )
-                raise failure.at(endpoint=endpoint.url + path, elapsed_s=reply.elapsed_s) from error
-        if 200 <= status < 300:
-            kind = content_type(reply.headers).decode("latin-1") or "nothing said"
-            failure = BackendReplyError(f"{method} {path}: the reply is {status} and not JSON, but {kind}")
-        else:
-            failure = failure_of(method, path, status, reply.headers, reply.body)
-        raise placed(failure, endpoint.url + path, reply.elapsed_s)
+        deadline = context.deadline
+        if deadline is None:
+            return lines, latest
+        left_ms = int((deadline - now) * 1000)
+        if left_ms <= 0:
+            if deadline <= now:
+                raise DeadlineError("the time allowed for the request was up", endpoint=self.endpoint)
+            left_ms = 1  # 0 would be taken for no time at all, and the last millisecond is ours to measure
+        timeout = b"%bx-weft-timeout-ms: %d\r\n" % (lines, left_ms)
+        return timeout, min(latest, deadline)
 
     async def _open(self, operation: Operation, request: Any) -> Opened:
         """Send a request for a stream; returns when the head is there and says that one comes."""
         route = operation.routes[0] if operation.routes else INVOKE
-        headers, timeout_s = self._prepare()
+        now = time.monotonic()
+        headers, deadline = self._prepare(now)
+        timeout_s = deadline - now
         headers += b"accept: text/event-stream\r\n"
         body = streamed(request)
         replica = self._replicas.choose()
@@ -230,11 +244,22 @@ class HttpTransport:
         raise placed(failure, endpoint.url + route.path, reply.elapsed_s)
 
 
-class _Lines(NamedTuple):
-    """What a request's calls have in common, and the signature in it."""
+def check(url: str, method: str, path: str, head: ReplyHead, body: bytes, elapsed_s: float) -> None:
+    """Raise what is wrong with a reply, if it is not 200 and JSON."""
+    status = head.status
+    if status == 200 and head.is_json:
+        return
+    failure: RequestError
+    if 200 <= status < 300:
+        kind = content_type(head.headers).decode("latin-1") or "nothing said"
+        failure = BackendReplyError(f"{method} {path}: the reply is {status} and not JSON, but {kind}")
+    else:
+        failure = failure_of(method, path, status, head.headers, body)
+    raise placed(failure, url + path, elapsed_s)
 
-    signed: str
-    lines: bytes
+
+_LINES: Final = "weft.transport.http"
+"""Where a request keeps what its calls have in common: the signature in it, and the lines."""
 
 
 def _identity(context: Context, signer: ContextSigner | None) -> bytes:
@@ -243,16 +268,17 @@ def _identity(context: Context, signer: ContextSigner | None) -> bytes:
     if values is None:
         values = context.values = {}
     signed = signer.sign(context) if signer is not None else ""
-    known = values.get("weft.transport.http")
-    if isinstance(known, _Lines) and known.signed == signed:
-        return known.lines
+    known: tuple[str, bytes] | None = values.get(_LINES)  # type: ignore[assignment]  # put there below
+    if known is not None and known[0] == signed:
+        return known[1]
     fields = [("traceparent", context.traceparent())]
     if context.request_id:
         fields.append(("x-request-id", context.request_id))
     if signer is not None:
         fields.append(("x-weft-context", signed))
-    made = values["weft.transport.http"] = _Lines(signed, encode_headers(fields))
-    return made.lines
+    lines = encode_headers(fields)
+    values[_LINES] = signed, lines
+    return lines
 
 
 def content_type(headers: Headers) -> bytes:

@@ -22,10 +22,11 @@ EJECTED_MOST_S: Final = 60.0
 class Replica:
     """One address."""
 
-    __slots__ = ("back_ns", "ejections", "endpoint", "failed", "in_flight")
+    __slots__ = ("back_ns", "ejections", "endpoint", "failed", "in_flight", "index")
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, index: int) -> None:
         self.endpoint = endpoint
+        self.index = index
         self.in_flight = 0
         self.failed = 0
         self.ejections = 0
@@ -39,7 +40,7 @@ class Replicas:
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], clock: Clock) -> None:
-        self._replicas = [Replica(endpoint) for endpoint in endpoints]
+        self._replicas = [Replica(endpoint, index) for index, endpoint in enumerate(endpoints)]
         self._clock = clock
         self._turn = 0
 
