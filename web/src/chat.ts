@@ -157,7 +157,7 @@ export class Chat {
       }
       const delta = told.choices?.[0]?.delta;
       if (delta?.content) turn.content += delta.content;
-      if (delta?.annotations) annotations.push(...delta.annotations);
+      if (delta?.annotations) annotations.push(...delta.annotations.map((note) => (collection ? { ...note, collection } : note)));
       if (annotations.length) turn.annotations = annotations;
       draw();
     }

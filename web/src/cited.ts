@@ -58,13 +58,15 @@ export function marked(content: string, annotations: readonly Annotation[]): str
   const lines: string[] = [];
   let line = "";
   let plain = "";
-  let isQuote = letters[0] === "\u201c";
+  // A line of the server's: a quotation, or a point of a list of them.
+  const headOf = (from: number): string => (letters[from] === "\u201c" ? "> " : letters[from] === "-" && letters[from + 1] === " " ? "- " : "");
+  let head = headOf(0);
   let hasMark = false;
   const endLine = (): void => {
-    if (isQuote && hasMark) {
+    if (head && hasMark) {
       const behind = /^ \([^\n]*\)$/.test(plain) ? "" : escaped(plain);
-      if (lines.at(-1)?.startsWith("> ")) lines.push(">"); // each in a paragraph of its own
-      lines.push(`> ${line}${behind}`);
+      if (head === "> " && lines.at(-1)?.startsWith("> ")) lines.push(">"); // each in a paragraph of its own
+      lines.push(head + (head === "- " ? line.slice(3) : line) + behind); // "\\- " is the point itself
     } else lines.push(line + plain);
     line = plain = "";
     hasMark = false;
@@ -73,13 +75,13 @@ export function marked(content: string, annotations: readonly Annotation[]): str
     const letter = letters[index]!;
     const mark = at.get(index);
     if (mark) {
-      line += `${isQuote ? escaped(plain) : plain}\uE000${mark.marker}\uE001`;
+      line += `${head ? escaped(plain) : plain}\uE000${mark.marker}\uE001`;
       plain = "";
       hasMark = true;
       index = mark.end - 1;
     } else if (letter === "\n") {
       endLine();
-      isQuote = letters[index + 1] === "\u201c";
+      head = headOf(index + 1);
     } else plain += letter;
   }
   endLine();

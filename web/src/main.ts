@@ -143,7 +143,7 @@ menu.addEventListener("click", (event) => {
   event.stopPropagation();
   openSidebar();
 });
-element("sidebar-close").append(icon("close"));
+for (const id of ["sidebar-close", "models-close"]) element(id).append(icon("close"));
 element("sidebar-close").addEventListener("click", closeSidebar);
 sidebar.addEventListener("keydown", (event) => {
   if (event.key === "Escape") closeSidebar();
@@ -199,7 +199,6 @@ async function start(): Promise<void> {
   drawHistory();
   grow();
   if (!narrow.matches) question.focus();
-  new BetterModel(element<HTMLButtonElement>("better"));
   const models = await get<{ data: { id: string; contract?: string }[] }>("/v1/models").catch((error: Error) => {
     element("page-problem").textContent = error.message;
     return { data: [] };
@@ -207,7 +206,7 @@ async function start(): Promise<void> {
   showModels(model, models.data.filter((known) => !known.contract || known.contract === "chat").map((known) => known.id));
   await documents.refresh();
   welcome.hidden = chat.isBegun;
-  await jobs.resume();
+  await Promise.all([jobs.resume(), new BetterModel(element<HTMLButtonElement>("better")).start()]);
 }
 
 void start();
