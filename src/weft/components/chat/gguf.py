@@ -19,6 +19,8 @@ _SCALARS: Final = {
 }  # fmt: skip
 _STRING: Final = 8
 _ARRAY: Final = 9
+_CONTROL: Final = (2, 3)
+"""Types of tokens that no text stands for: the unknown one, and control tokens. Source: ``llama_token_type``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,13 @@ class ModelFacts:
         parameters: Number of weights.
         trained_window: Longest context that it was trained for; None where the file does not say.
         template: Its chat template (Jinja), if it has one.
+        marks: The texts of its control tokens (``<|im_end|>``), by which a template tells who speaks.
     """
 
     parameters: int
     trained_window: int | None
     template: str | None
+    marks: tuple[str, ...] = ()
 
 
 def read_facts(path: Path) -> ModelFacts:
@@ -65,9 +69,18 @@ class _Header:
             raise ValueError(f"version {version} of the format is not known")
         tensors, entries = self._number("<Q"), self._number("<Q")
         wanted: dict[str, Any] = {}
+        places: list[int] = []
+        marks: list[str] = []
         for _ in range(entries):
             key = self._text()
-            value = self._value(self._number("<I"))
+            kind = self._number("<I")
+            if key == "tokenizer.ggml.tokens" and kind == _ARRAY:
+                places = self._places()
+                continue
+            if key == "tokenizer.ggml.token_type" and kind == _ARRAY:
+                marks = self._marks(places)
+                continue
+            value = self._value(kind)
             # Lists are the vocabulary; of the rest only this is asked for.
             if key.endswith(".context_length") or key == "tokenizer.chat_template":
                 wanted[key.rpartition(".")[2]] = value
@@ -81,7 +94,7 @@ class _Header:
             self._pos += 12  # type and offset
         if self._pos > len(self._data):
             raise ValueError("it is cut short")
-        return ModelFacts(parameters, wanted.get("context_length"), wanted.get("chat_template"))
+        return ModelFacts(parameters, wanted.get("context_length"), wanted.get("chat_template"), tuple(marks))
 
     def _number(self, layout: str) -> int:
         value: int
@@ -109,6 +122,37 @@ class _Header:
         if kind not in _SCALARS:
             raise ValueError(f"it has a value of unknown type {kind}")
         return self._number(_SCALARS[kind])
+
+    def _places(self) -> list[int]:
+        """Where the strings of a list are."""
+        start = self._pos
+        kind, count = self._number("<I"), self._number("<Q")
+        if kind != _STRING:
+            self._pos = start
+            self._skip_list()
+            return []
+        places = []
+        for _ in range(count):
+            places.append(self._pos)
+            self._skip_text()
+        return places
+
+    def _marks(self, places: list[int]) -> list[str]:
+        """The texts of control tokens, where the types of the tokens follow their texts, as they do in practice."""
+        kind, count = self._number("<I"), self._number("<Q")
+        layout = _SCALARS.get(kind)
+        if layout is None:
+            raise ValueError(f"its token types are of the unknown type {kind}")
+        end = self._pos + struct.calcsize(layout) * count
+        if end > len(self._data):
+            raise ValueError("it is cut short")
+        types = struct.iter_unpack(layout, self._data[self._pos : end])
+        found = [place for place, (type_,) in zip(places, types, strict=False) if type_ in _CONTROL]
+        marks = []
+        for self._pos in found:
+            marks.append(self._text())
+        self._pos = end
+        return marks
 
     def _skip_list(self) -> None:
         kind, count = self._number("<I"), self._number("<Q")

@@ -12,7 +12,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Final
 
@@ -111,6 +111,7 @@ class LlamaCpp:
         self._facts: ModelFacts | None = None
         self._engine: Engine | None = None
         self._is_warm = False
+        self._marks = _any_of(())
 
     async def start(self, host: Host) -> None:
         """Fetch the model if it is not there, and load it."""
@@ -121,6 +122,7 @@ class LlamaCpp:
         # One more than answers at a time, for unloading.
         self._lane: Lane = host.lane(threads=self._slot_count + 1, queue=0)
         facts = self._facts = await self._lane.run(read_facts, path)
+        self._marks = _any_of(facts.marks)
         if facts.trained_window is not None and facts.trained_window < self._window:
             host.log(f"the context is shortened to the {facts.trained_window} tokens of '{self._model}'")
             self._window = facts.trained_window
@@ -250,11 +252,23 @@ class LlamaCpp:
         body["max_tokens"] = self._max_tokens if bound is None else bound
         if request.repetition_penalty is not None:
             body["repeat_penalty"] = request.repetition_penalty
+        for name in ("messages", "tools"):
+            if body.get(name):
+                body[name] = self._without_marks(body[name])
         return body | {
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,  # so that it can be stopped while it reads the prompt
         }
+
+    def _without_marks(self, value: Any) -> msgspec.Raw:
+        """A part of the request in which no text is one of the model's control tokens.
+
+        The engine fills in the template first and looks for control tokens then, in what a user or a document said as
+        well: ``<|im_end|>`` in a message would end it. Each gets a space behind its first character.
+        """
+        text = _encode(value).decode()
+        return msgspec.Raw(self._marks.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text).encode())
 
     def _check(self, request: ChatRequest) -> None:
         """Refuse what the engine would ignore, or take for something else.
@@ -291,6 +305,12 @@ class LlamaCpp:
                 f"model '{self._model}' was not made to call tools: its chat template has no place for them",
                 param="tools",
             )
+
+
+def _any_of(marks: Sequence[str]) -> re.Pattern[str]:
+    """What finds any of these texts in JSON; a mark of one or two characters is a word like others."""
+    escaped = [_encode(mark).decode()[1:-1] for mark in sorted(marks, key=len, reverse=True) if len(mark) > 2]
+    return re.compile("|".join(map(re.escape, escaped)) or r"(?!)")
 
 
 def _is_empty(choice: ChunkChoice) -> bool:

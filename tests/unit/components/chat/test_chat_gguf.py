@@ -57,6 +57,16 @@ def test_what_the_header_says(file: Path, version: int) -> None:
     assert read_facts(file) == ModelFacts(64 * 100 + 64, 8192, TEMPLATE)
 
 
+def test_control_tokens_are_known_by_their_texts(file: Path) -> None:
+    """By the types of the vocabulary's tokens: 2 is the unknown one, 3 are control tokens, the rest are text."""
+    texts = ["<unk>", "a", "<|im_end|>", "<tool>"]
+    tokens = struct.pack("<IQ", 8, 4) + b"".join(map(_text, texts))
+    types = struct.pack("<IQ4i", 5, 4, 2, 1, 3, 4)
+    entries = [_entry("tokenizer.ggml.tokens", 9, tokens), _entry("tokenizer.ggml.token_type", 9, types)]
+    file.write_bytes(_header([*entries, ENTRIES[-1]], TENSORS))
+    assert read_facts(file) == ModelFacts(6464, None, TEMPLATE, ("<unk>", "<|im_end|>"))
+
+
 def test_what_it_does_not_say_is_not_known(file: Path) -> None:
     """A model without window and template has none."""
     file.write_bytes(_header([], TENSORS))

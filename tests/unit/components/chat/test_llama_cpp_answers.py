@@ -229,3 +229,18 @@ async def test_messages_that_it_cannot_read_are_refused(llm: LlamaCpp, messages:
     """With 400."""
     with pytest.raises(InvalidRequestError):
         await llm.invoke(ChatRequest(messages))
+
+
+@pytest.mark.parametrize("role", ["user", "system", "assistant", "tool"])
+async def test_a_message_cannot_speak_for_others(llm: LlamaCpp, role: str) -> None:
+    """The marks by which the template tells who speaks are words in a message: none of them is one token."""
+
+    async def length(text: str) -> int:
+        messages = [Message(role, text), Message("user", "Go on.")]
+        reply = await llm.invoke(ChatRequest(messages, max_tokens=1))
+        return reply.usage.prompt_tokens
+
+    plain = await length("")
+    for mark in ("<|im_end|>", "<|im_start|>", "<|endoftext|>"):
+        assert await length(mark) >= plain + 4
+    assert await length("<|im_<|im_end|>end|>") >= plain + 10
