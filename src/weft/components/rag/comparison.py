@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from weft.components.rag.library import Known, is_deictic, known, meant, mentioned, plain
-from weft.components.rag.salient import unit
+from weft.components.rag.salient import unit, without_headings
 from weft.components.rag.summary import Extract, which
 from weft.contracts.embedding import Embedder
 from weft.contracts.evidence import EvidenceReader, EvidenceRequest, EvidenceResponse
@@ -118,8 +118,10 @@ class SideBySide:
             return await self._extract.sentences(passages, self._sentences + 1)
         (question,) = await self._extract.embed([request.aspect])
         near = sorted(passages, key=lambda passage: -_likeness(question, passage))[:PASSAGES]
-        read = await self._reader.invoke(EvidenceRequest(request.aspect, near, max_quotes=self._sentences))
-        return read.evidence.quotes if read.evidence.answerable else []
+        read = await self._reader.invoke(
+            EvidenceRequest(request.aspect, near, max_quotes=self._sentences + 1)
+        )
+        return without_headings(read.evidence.quotes, self._sentences) if read.evidence.answerable else []
 
     async def _topic(self, request: CompareRequest, subject: str) -> list[Quote]:
         query = f"{request.aspect} {subject}" if request.aspect else subject
@@ -130,8 +132,8 @@ class SideBySide:
         asked = set(terms(subject))
         named = [d for d in reply.documents if asked & set(terms(f"{d.title or ''} {d.text}"))]
         passages = (named or reply.documents)[:PASSAGES]
-        read = await self._reader.invoke(EvidenceRequest(query, passages, max_quotes=self._sentences))
-        return read.evidence.quotes if read.evidence.answerable else []
+        read = await self._reader.invoke(EvidenceRequest(query, passages, max_quotes=self._sentences + 1))
+        return without_headings(read.evidence.quotes, self._sentences) if read.evidence.answerable else []
 
 
 def _pointed(

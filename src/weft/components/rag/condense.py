@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
 
 from weft.components.rag import followups
-from weft.components.rag.kinds import Asked, Kind, classify
+from weft.components.rag.kinds import Asked, Kind, classify, pared
 from weft.components.rag.talk import is_small, is_small_talk
 from weft.contracts.chat import Chat, ChatRequest
 from weft.errors import InvalidRequestError, RequestError
@@ -96,17 +97,24 @@ class CondenseQuestion:
         last, before = asked[-1], asked[:-1]
         if not before:
             return _response(classify(request.messages[at[-1]].text()), last)
-        answer = "\n".join(m.text() for m in request.messages[at[-2] : at[-1]] if m.role == "assistant")
+        answers = [
+            "\n".join(m.text() for m in request.messages[start:end] if m.role == "assistant")
+            for start, end in pairwise(at)
+        ]
+        answer = answers[-1]
         if (chosen := _chosen(last, before, answer)) is not None:
             return chosen
         if is_small_talk(last):
             return CondenseResponse(last, "talk")
-        item = followups.pointed_at(last, answer)
+        lists = _list_pointed_at(asked, answers)
+        item = followups.pointed_at(last, answers[lists])
         if item is not None:
             last = followups.pointing_replaced(last, item)
         own = classify(last)
-        if item is not None and own.kind == "question" and _is_bare(last, item) and _lists_documents(before):
-            return CondenseResponse(f"Summarize {item}", "summary", [item])
+        if item is not None and own.kind == "question" and classify(asked[lists]).kind == "contents":
+            bare, count = pared(last)
+            if _is_bare(bare, item):
+                return CondenseResponse(f"Summarize {item}", "summary", [item], count=count)
         if own.kind == "question" and (carried := _carried(last, before)) is not None:
             return carried
         if own.kind not in ("question", "list", "task") or followups.stands_alone(last):
@@ -158,8 +166,12 @@ def _is_bare(last: str, item: str) -> bool:
     return not terms((last if rest is None else rest).replace(item, " "))
 
 
-def _lists_documents(before: Sequence[str]) -> bool:
-    return classify(before[-1]).kind == "contents"
+def _list_pointed_at(asked: Sequence[str], answers: Sequence[str]) -> int:
+    """Which answer has the list that ``the last one`` is of: where the message before pointed at one, that one again."""
+    index = len(answers) - 1
+    while index > 0 and followups.pointed_at(asked[index], answers[index - 1]) is not None:
+        index -= 1
+    return index
 
 
 def _explicit(subject: str, before: Sequence[str]) -> str:

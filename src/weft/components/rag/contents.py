@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from weft.components.rag.library import Known, counted, known, plain
+from weft.components.rag.salient import without_headings
 from weft.contracts.evidence import EvidenceReader, EvidenceRequest, EvidenceResponse
 from weft.contracts.retriever import Retriever, RetrieveRequest
 from weft.contracts.store import Store
@@ -92,6 +93,6 @@ class DocumentContents:
         return Evidence(request.query, quotes, note=note)
 
     async def _quote(self, subject: str, document: Document) -> Quote | None:
-        reply = await self._reader.invoke(EvidenceRequest(subject, [document], max_quotes=1))
+        reply = await self._reader.invoke(EvidenceRequest(subject, [document], max_quotes=2))
         evidence = reply.evidence
-        return evidence.quotes[0] if evidence.answerable and evidence.quotes else None
+        return without_headings(evidence.quotes, 1)[0] if evidence.answerable and evidence.quotes else None

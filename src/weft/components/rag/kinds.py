@@ -297,6 +297,11 @@ def _ends(text: str) -> str:
     return last if last.endswith("?") and len(last) <= 300 else first[:300]
 
 
+def pared(text: str) -> tuple[str, int | None]:
+    """A message without its courtesies and without ``in three sentences``, and the three."""
+    return _length(stripped(text))
+
+
 def _length(asked: str) -> tuple[str, int | None]:
     """The message without ``in three sentences``, and the three."""
     match = _LENGTH.search(asked)

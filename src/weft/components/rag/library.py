@@ -25,6 +25,9 @@ AT_ONCE: Final = 16
 CLOSE: Final = 0.8
 """How alike two words must be to be taken for a slip of the finger (``handbok``)."""
 
+ALIKE: Final = 0.6
+"""How alike a name must be to be offered in the place of one that there is not."""
+
 MAX_NAME: Final = 100
 """Characters of a name that are printed."""
 
@@ -121,7 +124,7 @@ def nearest(subject: str, documents: Sequence[Known], *, count: int = 3) -> list
         return max(difflib.SequenceMatcher(None, asked, name).ratio() for name in names)
 
     ranked = sorted(((likeness(d), d) for d in documents[:MAX_TITLES]), key=lambda pair: -pair[0])
-    return [document for score, document in ranked[:count] if score >= 0.5]
+    return [document for score, document in ranked[:count] if score >= ALIKE]
 
 
 def is_deictic(subject: str) -> bool:

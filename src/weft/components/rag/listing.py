@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from weft.components.rag.salient import without_headings
 from weft.contracts.evidence import EvidenceReader, EvidenceRequest, EvidenceResponse
 from weft.contracts.store import ReadRequest, Store
 from weft.errors import ComponentError
@@ -89,12 +90,13 @@ class ListItems:
     async def invoke(self, request: ItemsRequest) -> EvidenceResponse:
         """The items in the order of their list, one quote each."""
         read = await self._reader.invoke(
-            EvidenceRequest(request.query, request.documents, max_quotes=self._sentences)
+            EvidenceRequest(request.query, request.documents, max_quotes=self._sentences + 1)
         )
         evidence = read.evidence
         found, share = _best(request, evidence)
         if found is None or not (evidence.answerable or share >= SURE):
-            return read
+            quotes = without_headings(evidence.quotes, self._sentences)
+            return EvidenceResponse(replace(evidence, quotes=quotes))
         quotes = _quotes(found)
         if found.is_cut and found.document.source:
             quotes = await self._followed(found, quotes, request.collection)

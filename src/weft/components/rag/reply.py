@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from weft.components.rag.inert import for_people
 from weft.components.rag.kinds import Kind
+from weft.components.rag.salient import without_headings
 from weft.components.rag.talk import Talk, is_small, small_talk
 from weft.contracts.chat import (
     Chat,
@@ -65,6 +66,9 @@ MAX_TITLE: Final = 80
 
 MAX_SHOWN: Final = 300
 """Characters that are printed of a source or of a passage that is only near; the annotation has it whole."""
+
+MAX_NEAR: Final = 2
+"""Passages that are offered where the documents do not answer."""
 
 _ITEM = re.compile(r"^(?:[-*\u2022]|#{1,6})\s+")
 
@@ -221,7 +225,8 @@ class QuoteAndAnswer:
         if not evidence.quotes:
             return _alone(evidence.note or NO_DOCUMENTS)
         if not evidence.answerable:
-            return _alone(f"{evidence.note or NOT_ANSWERED}\n\n{NEAREST}\n", evidence.quotes, most=MAX_SHOWN)
+            near = without_headings(evidence.quotes, MAX_NEAR)
+            return _alone(f"{evidence.note or NOT_ANSWERED}\n\n{NEAREST}\n", near, most=MAX_SHOWN)
         if kind == "question" and request.answer is not None:
             return self._around(evidence, small=True)
         gap = "\n\n" if evidence.note else ""

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from operator import mul
 from typing import Final
 
+from msgspec.structs import replace
+
 from weft.text import Span, sentences
-from weft.types import Document
+from weft.types import Document, Quote
 
 WEIGHT: Final = 0.7
 """What being typical counts against being new."""
@@ -18,7 +20,10 @@ MAX_COMPARED: Final = 60
 """Of more passages those nearest to the middle are weighed against each other: that work grows with the square."""
 
 OPENING: Final = 0.08
-"""What the first sentences of a document have ahead: it says there what it is about."""
+"""What the first passage of a document has ahead: it says there what it is about."""
+
+LEAD: Final = 0.3
+"""... and its first sentence: enough to be taken in any summary, for that is where summaries begin."""
 
 _LETTERS: Final = re.compile(r"[^\W\d_]")
 _BOILERPLATE: Final = re.compile(
@@ -90,6 +95,24 @@ def telling(document: Document) -> list[Span]:
         ):
             found.append(span)
     return found
+
+
+def without_headings(quotes: Sequence[Quote], count: int) -> list[Quote]:
+    """The first ``count`` quotes that say more than the heading they stand under, without that heading; all, if none does."""
+    kept = []
+    for quote in quotes:
+        heads = [*str(quote.document.metadata.get("heading") or "").split(" > "), quote.document.title or ""]
+        text, start = quote.text, quote.start
+        for head in filter(None, heads):
+            while (cut := text.lstrip("# \t\n")).startswith(head):
+                rest = cut[len(head) :]
+                if rest and not rest[0].isspace():
+                    break  # the sentence begins with the heading's words
+                start += len(text) - len(rest.lstrip())
+                text = rest.lstrip()
+        if text and len(text.split()) > 2:
+            kept.append(replace(quote, text=text, start=start) if text != quote.text else quote)
+    return (kept or list(quotes))[:count]
 
 
 def anything(documents: Iterable[Document]) -> list[tuple[Document, Span]]:

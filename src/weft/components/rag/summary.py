@@ -106,8 +106,9 @@ class Extract:
         if len(pieces) <= count:
             return [_quote(d, span) for d, span in pieces]
         vectors = await self.embed([d.text[span.start : span.end] for d, span in pieces])
-        first = documents[0].id
-        ahead = [salient.OPENING if d.id == first and span.start < 400 else 0.0 for d, span in pieces]
+        ahead = [0.0] * len(pieces)
+        if pieces[0][0].id == documents[0].id:
+            ahead[0] = salient.LEAD
         kept = await self._lane.run(salient.typical, vectors, count, ahead=ahead)
         return [_quote(*pieces[index]) for index in kept]
 
@@ -212,11 +213,13 @@ class DocumentSummary:
             RetrieveRequest(query, k=TOPIC_PASSAGES, collection=request.collection)
         )
         read = await self._reader.invoke(
-            EvidenceRequest(query, reply.documents, max_quotes=count if request.is_sure else None)
+            EvidenceRequest(query, reply.documents, max_quotes=count + 1 if request.is_sure else None)
         )
         evidence = replace(read.evidence, query=request.query)
         if not evidence.answerable:
-            return replace(evidence, note=_unknown(subject, documents))
+            return Evidence(request.query, [], answerable=False, note=_unknown(subject, documents))
+        if request.is_sure:
+            evidence = replace(evidence, quotes=salient.without_headings(evidence.quotes, count))
         return replace(
             evidence,
             note=f"What the documents say about \u201c{plain(subject)}\u201d:" if request.is_sure else "",
@@ -244,7 +247,7 @@ def _unknown(subject: str, documents: Sequence[Known]) -> str:
     near = nearest(subject, documents)
     note = f"There is no document called \u201c{plain(subject)}\u201d, and the documents do not seem to speak of it."
     if not near:
-        return note
+        return f"{note} Ask \u201cwhat is in my documents?\u201d for their list."
     lines = [f"{n}. {document.label}" for n, document in enumerate(near, 1)]
     return f"{note} The nearest names:\n\n" + "\n".join(lines) + f"\n\n{CHOICE}"
 
