@@ -16,6 +16,7 @@ from weft.components.any.http import Events, Http
 from weft.components.chat.openai import OpenAIChat
 from weft.components.embedding.openai import OpenAIEmbedder
 from weft.components.embedding.tei import TeiEmbedder
+from weft.components.reranker.cohere import CohereReranker
 from weft.components.reranker.tei import TeiReranker
 from weft.contracts import chat, embedding, reranker
 from weft.testing.classes import ChatContract, EmbeddingContract, RerankerContract
@@ -53,6 +54,12 @@ def answer(asked: Asked) -> Sent:
                 {"index": i, "score": likeness(body["query"], text)} for i, text in enumerate(body["texts"])
             ]
             return json_reply(sorted(ranks, key=lambda rank: rank["score"])[::-1])
+        case "/v2/rerank":
+            results = [
+                {"index": i, "relevance_score": likeness(body["query"], text)}
+                for i, text in enumerate(body["documents"])
+            ]
+            return json_reply({"results": sorted(results, key=lambda result: -result["relevance_score"])})
         case "/foreign/rank":
             return json_reply([likeness(body["q"], text) for text in body["docs"]])
         case "/foreign/embed":
@@ -150,6 +157,10 @@ class TestForeignEmbedder(WithServer, EmbeddingContract):
 
 class TestTeiReranker(WithServer, RerankerContract):
     make = staticmethod(lambda url: TeiReranker(url, batch=3))
+
+
+class TestCohereReranker(WithServer, RerankerContract):
+    make = staticmethod(lambda url: CohereReranker(f"{url}/v2", model="m", batch=3))
 
 
 class TestForeignReranker(WithServer, RerankerContract):

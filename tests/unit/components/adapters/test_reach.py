@@ -12,6 +12,7 @@ from weft.components.any.http import Http
 from weft.components.chat.openai import OpenAIChat
 from weft.components.embedding.openai import OpenAIEmbedder
 from weft.components.embedding.tei import TeiEmbedder
+from weft.components.reranker.cohere import CohereReranker
 from weft.components.reranker.tei import TeiReranker
 from weft.contracts import reranker
 from weft.contracts.chat import ChatRequest
@@ -29,6 +30,7 @@ ADAPTERS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "openai-embedder": (lambda url: OpenAIEmbedder(url, model="m"), EmbeddingRequest(["a"])),
     "tei-embedder": (TeiEmbedder, EmbeddingRequest(["a"])),
     "tei-reranker": (TeiReranker, RERANK),
+    "cohere-reranker": (lambda url: CohereReranker(url, model="m"), RERANK),
     "http": (
         lambda url: Http(reranker.CONTRACT, url, {"q": "query"}, {"documents": {"$each": ".", "text": "t"}}),
         RERANK,
