@@ -12,26 +12,66 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
+from weft.components.dataprep.archive import is_archive
 from weft.components.dataprep.blocks import Parsed, Reading, RefusedError
 from weft.components.dataprep.chunks import Chunk, split
+from weft.components.dataprep.code import language_of, parse_code
 from weft.components.dataprep.html import parse_html
-from weft.components.dataprep.pdf import parse_pdf
+from weft.components.dataprep.language import named, uncovered
+from weft.components.dataprep.mail import parse_mail
+from weft.components.dataprep.office import OLD
 from weft.components.dataprep.plain import parse_markdown, parse_text
+from weft.components.dataprep.records import parse_json, parse_json_lines
+from weft.components.dataprep.rtf import parse_rtf
+from weft.components.dataprep.tables import parse_csv
 from weft.types import Upload
 
-Format = Literal["text", "markdown", "html", "pdf"]
+Format = Literal[
+    "text",
+    "markdown",
+    "html",
+    "pdf",
+    "docx",
+    "pptx",
+    "xlsx",
+    "csv",
+    "rtf",
+    "epub",
+    "mail",
+    "json",
+    "json lines",
+    "code",
+]
 
 SUFFIXES: Final[dict[str, Format]] = {
-    ".txt": "text", ".text": "text", ".log": "text", ".rst": "text", ".csv": "text", ".tsv": "text",
+    ".txt": "text", ".text": "text", ".log": "text", ".rst": "text",
     ".md": "markdown", ".markdown": "markdown",
     ".html": "html", ".htm": "html", ".xhtml": "html",
-    ".pdf": "pdf",
+    ".pdf": "pdf", ".rtf": "rtf", ".epub": "epub", ".eml": "mail",
+    ".docx": "docx", ".docm": "docx", ".pptx": "pptx", ".pptm": "pptx", ".ppsx": "pptx", ".xlsx": "xlsx", ".xlsm": "xlsx",
+    ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json lines", ".ndjson": "json lines",
 }  # fmt: skip
+_OFFICE: Final = "application/vnd.openxmlformats-officedocument"
 TYPES: Final[dict[str, Format]] = {
-    "text/plain": "text", "text/csv": "text", "text/markdown": "markdown", "text/x-markdown": "markdown",
-    "text/html": "html", "application/xhtml+xml": "html", "application/pdf": "pdf",
+    "text/plain": "text", "text/csv": "csv", "text/tab-separated-values": "csv", "text/markdown": "markdown",
+    "text/x-markdown": "markdown", "text/html": "html", "application/xhtml+xml": "html", "application/pdf": "pdf",
+    "application/rtf": "rtf", "text/rtf": "rtf", "application/epub+zip": "epub", "message/rfc822": "mail",
+    "application/json": "json", "application/x-ndjson": "json lines", "application/jsonl": "json lines",
+    f"{_OFFICE}.wordprocessingml.document": "docx", f"{_OFFICE}.presentationml.presentation": "pptx",
+    f"{_OFFICE}.spreadsheetml.sheet": "xlsx",
 }  # fmt: skip
-SUPPORTED: Final = "plain text, Markdown, HTML and PDF"
+SUPPORTED: Final = "pdf, docx, pptx, xlsx, csv, html, md, txt, rtf, epub, eml, json, jsonl, source code, and zip archives of these"
+INSTEAD: Final = {
+    ".doc": "docx", ".dot": "docx", ".odt": "docx", ".pages": "docx", ".wps": "docx", ".ppt": "pptx", ".odp": "pptx",
+    ".key": "pptx", ".xls": "xlsx", ".xlsb": "xlsx", ".ods": "xlsx", ".numbers": "xlsx", ".msg": "eml",
+    ".mobi": "epub", ".azw3": "epub", ".tex": "pdf", ".ps": "pdf", ".djvu": "pdf", ".xps": "pdf",
+    ".png": "pdf", ".jpg": "pdf", ".jpeg": "pdf", ".tif": "pdf", ".tiff": "pdf",
+    ".7z": "zip", ".rar": "zip", ".tar": "zip", ".gz": "zip", ".tgz": "zip", ".bz2": "zip", ".xz": "zip",
+}  # fmt: skip
+"""What to save a file as that is not read."""
+
+MAX_MAILS: Final = 2
+"""Mails attached to mails attached to the mail."""
 
 MAX_TEXT: Final = 20_000_000
 """Characters of one document: about 8,000 pages."""
@@ -68,13 +108,23 @@ def prepare(upload: Upload, reading: Reading) -> Prepared:
     """
     data = upload.content if upload.path is None else Path(upload.path).read_bytes()
     try:
-        parsed = parse(upload.name, upload.content_type, data)
+        parsed = parse(upload.name, upload.content_type, data, reading)
     except RefusedError as reason:
         return Prepared(refused=str(reason))
+    # A parser that runs into its own limits says so in ways that are its own; both are the file's doing.
+    except RecursionError:
+        return Prepared(refused="it is nested too deeply to be read")
+    del data
     length = sum(len(block.text) + 2 for block in parsed.blocks)
     if length > MAX_TEXT:
         return Prepared(refused=f"it has {length:,} characters of text; at most {MAX_TEXT:,} are taken")
-    chunks = split(parsed.blocks, size=reading.size, overlap=reading.overlap)
+    if reading.languages is not None and (foreign := uncovered(parsed.blocks, reading.languages)) is not None:
+        covered = ", ".join(map(named, reading.languages)) or "none"
+        return Prepared(
+            refused=f"it is in {foreign}, and the embedder '{reading.embedder}' covers {covered}:"
+            " nothing in it would be found; choose an embedder for several languages and ingest it again"
+        )
+    chunks = split(parsed.blocks, size=reading.size, overlap=reading.overlap, max_tokens=reading.max_tokens)
     if not chunks:
         return Prepared(refused="there is no text in it")
     left_out = list(parsed.left_out)
@@ -96,21 +146,75 @@ def numbered_pages(numbers: Sequence[int]) -> str:
     return f"page{'s' if len(numbers) > 1 else ''} {listed}"
 
 
-def parse(name: str, content_type: str | None, data: bytes) -> Parsed:
+def parse(
+    name: str, content_type: str | None, data: bytes, reading: Reading | None = None, *, depth: int = 0
+) -> Parsed:
     """The blocks of a file.
 
+    Args:
+        name: Its suffix says what it is, where its first bytes do not.
+        content_type: Says so where the name does not.
+        data: The file.
+        reading: For what depends on time and language; None: neither matters.
+        depth: How many mails it is attached to.
+
     Raises:
-        RefusedError: It is of another format, or broken.
+        RefusedError: It is of another format, broken or hostile.
     """
     if not data.strip():
         raise RefusedError("it is empty")
     format_ = format_of(name, content_type, data)
-    if format_ == "pdf":
-        return parse_pdf(data)
+    match format_:
+        # Each of these is imported where it is needed: a process that reads text does not load them all.
+        case "pdf":
+            from weft.components.dataprep.pdf import parse_pdf
+
+            return parse_pdf(data, reading)
+        case "docx":
+            from weft.components.dataprep.docx import parse_docx
+
+            return parse_docx(data)
+        case "pptx":
+            from weft.components.dataprep.pptx import parse_pptx
+
+            return parse_pptx(data)
+        case "xlsx":
+            from weft.components.dataprep.xlsx import parse_xlsx
+
+            return parse_xlsx(data)
+        case "epub":
+            from weft.components.dataprep.epub import parse_epub
+
+            return parse_epub(data)
+        case "rtf":
+            return parse_rtf(data)
+        case "mail":
+            return _mail(data, reading, depth)
     text = decode(data, content_type, html=format_ == "html")
-    if format_ == "html":
-        return parse_html(text)
-    return parse_markdown(text) if format_ == "markdown" else parse_text(text)
+    match format_:
+        case "html":
+            return parse_html(text)
+        case "markdown":
+            return parse_markdown(text)
+        case "csv":
+            return parse_csv(text)
+        case "json":
+            return parse_json(text.encode())
+        case "json lines":
+            return parse_json_lines(text.encode())
+        case "code":
+            return parse_code(text, name)
+    return parse_text(text)
+
+
+def _mail(data: bytes, reading: Reading | None, depth: int) -> Parsed:
+    if depth >= MAX_MAILS:
+        raise RefusedError("it is a mail in a mail in a mail")
+
+    def read(name: str, content_type: str | None, attached: bytes) -> Parsed:
+        return parse(name, content_type, attached, reading, depth=depth + 1)
+
+    return parse_mail(data, read)
 
 
 def format_of(name: str, content_type: str | None, data: bytes) -> Format:
@@ -126,16 +230,30 @@ def format_of(name: str, content_type: str | None, data: bytes) -> Format:
     # A web address says little by its suffix: what ends in .md may be a page that shows it.
     if suffix in SUFFIXES and not (name.startswith(("http://", "https://")) and kind in TYPES):
         found = SUFFIXES[suffix]
-    elif kind in TYPES:
+    elif language_of(name) is not None and not (name.startswith(("http://", "https://")) and kind in TYPES):
+        return "code"
+    elif kind in TYPES and (not suffix or suffix not in INSTEAD):
         found = TYPES[kind]
     elif not suffix and data[:512].lstrip()[:9].lower() in (b"<!doctype", b"<html"):
         return "html"
     else:
-        what = f"'{suffix}' files" if suffix else "files of this kind"
-        raise RefusedError(f"{what} are not read; supported are {SUPPORTED}")
+        raise RefusedError(_unsupported(name, suffix, content_type, data))
     if found == "pdf":
         raise RefusedError("it is called a PDF but does not begin like one")
     return found
+
+
+def _unsupported(name: str, suffix: str, content_type: str | None, data: bytes) -> str:
+    if is_archive(name, content_type):
+        return "it is an archive inside another file; upload it by itself"
+    what = f"'{suffix[:20]}' files" if suffix else "files of this kind"
+    if instead := INSTEAD.get(suffix):
+        return f"{what} are not read; save it as .{instead} and upload that"
+    if data.startswith(OLD):
+        return (
+            f"{what} are not read, and it looks like one of an old Office; save it as .docx, .pptx or .xlsx"
+        )
+    return f"{what} are not read; supported are {SUPPORTED}"
 
 
 def decode(data: bytes, content_type: str | None, *, html: bool) -> str:

@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import pytest
+from ingestkit import Kit, started
 from pdfs import pdf
 
-from ragkit import BagEmbedder, SmallHost, bag
 from weft.components.dataprep.ingest import DocumentIngest
 from weft.components.dataprep.names import safe_name
-from weft.components.store.qdrant_edge import QdrantEdge
-from weft.context import scope
 from weft.contracts.dataprep import DeleteRequest, GetRequest, IndicesRequest, IngestRequest
-from weft.contracts.store import ScopedStore, SearchRequest
 from weft.errors import ComponentError, InvalidRequestError, NotFoundError, ServiceError, UnreachableError
 from weft.types import Upload
-
-
-class Kit(NamedTuple):
-    documents: DocumentIngest
-    store: ScopedStore
-    embedder: BagEmbedder
-    host: SmallHost
-
-    async def take(self, *files: tuple[str, bytes], **fields: Any) -> list[tuple[str, str, str | None]]:
-        uploads = [Upload(name, content) for name, content in files]
-        reply = await self.documents.ingest(IngestRequest(uploads, **fields))
-        return [(file.name, file.outcome, file.reason) for file in reply.files]
-
-    async def find(self, query: str, **fields: Any) -> list[Any]:
-        request = SearchRequest(query, bag(query), "hybrid", **fields)
-        return [hit.document for hit in (await self.store.search(request)).hits]
-
-
-@asynccontextmanager
-async def started(folder: Path, **config: Any) -> AsyncIterator[Kit]:
-    """An ingest component over the store in a folder."""
-    inner, host, embedder = QdrantEdge(), SmallHost(folder), BagEmbedder()
-    await inner.start(host)
-    store = ScopedStore(inner, scope)
-    documents = DocumentIngest(store, embedder, **config)
-    await documents.start(host)
-    try:
-        yield Kit(documents, store, embedder, host)
-    finally:
-        await documents.aclose()
-        await inner.aclose()
-        host.close()
 
 
 @pytest.fixture
@@ -112,18 +76,19 @@ async def test_same_name_and_other_content_is_refused_unless_replace(kit: Kit) -
 
 async def test_a_refused_file_holds_up_no_other(kit: Kit) -> None:
     """Each outcome has its reason, the others stay in, and the reply says 400."""
-    uploads = [Upload("a.txt", b"Apples."), Upload("b.docx", b"PK"), Upload("c.txt", b"Cherries.")]
+    uploads = [Upload("a.txt", b"Apples."), Upload("b.exe", b"MZ"), Upload("c.txt", b"Cherries.")]
     reply = await kit.documents.ingest(IngestRequest(uploads))
     assert [file.outcome for file in reply.files] == ["ingested", "refused", "ingested"]
     assert reply.status == 400
-    assert reply.message.startswith("1 of 3 refused: 'b.docx': '.docx' files are not read; supported are")
+    assert reply.message.startswith("1 of 3 refused: 'b.exe': '.exe' files are not read; supported are")
     assert {file.name for file in (await kit.documents.get(GetRequest())).files} == {"a.txt", "c.txt"}
 
 
 async def test_a_page_without_text_makes_it_partly(kit: Kit) -> None:
     """The pages that could not be read are named."""
     ((_, outcome, reason),) = await kit.take(("a.pdf", pdf("One.", "", "", "Four.", "", "Six.")))
-    assert (outcome, reason) == ("partly", "no text could be read of pages 2-3, 5")
+    assert outcome == "partly"
+    assert (reason or "").startswith("no text could be read of pages 2-3, 5")
 
 
 async def test_twins_in_one_upload(kit: Kit) -> None:
