@@ -174,7 +174,8 @@ function pieces(passages: readonly Passage[], note: Annotation): Piece[] {
   let end = -1;
   for (const passage of passages) {
     const start = passage.start ?? end + 1;
-    const letters = Array.from(passage.text);
+    const header = passage.metadata?.["repeated"]; // a piece of a table begins with its header row once more
+    const letters = Array.from(passage.text).slice(typeof header === "number" ? header : 0);
     const repeated = Math.min(Math.max(0, end - start), letters.length);
     const before = found.at(-1);
     const page = passage.page ?? null;

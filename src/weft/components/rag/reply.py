@@ -400,6 +400,8 @@ def _cited(
         text += f"- {words} " if style == "points" else f"\u201c{words}\u201d "
         mark = f"[{number}]"
         begins = document.start is not None
+        # A piece of a table begins with its header row, which stands further up in the document.
+        place_of_text = (document.start or 0) - int(document.metadata.get("repeated", 0))
         marks.append(
             Annotation(
                 marker=number,
@@ -409,8 +411,8 @@ def _cited(
                 title=document.title,
                 source=document.source,
                 page=document.page,
-                start=(document.start or 0) + quote.start if begins else None,
-                end=(document.start or 0) + quote.end if begins else None,
+                start=max(place_of_text + quote.start, document.start or 0) if begins else None,
+                end=max(place_of_text + quote.end, document.start or 0) if begins else None,
                 score=quote.score,
                 quote=quote.text,
             )

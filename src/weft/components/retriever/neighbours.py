@@ -70,17 +70,26 @@ def _joined(found: Document, around: Sequence[Document]) -> Document:
         start = document.start or 0
         # As long as what is missing, so that offsets stay true.
         text += "\n\n"[: start - end].ljust(start - end) if start - end > 1 else " " * (start - end)
-        text += document.text[max(0, end - start) :]
+        text += document.text[_repeated(document) + max(0, end - start) :]
         end = max(end, document.end or 0)
-    return replace(found, text=text, start=around[first].start, end=end)
+    metadata = {key: value for key, value in found.metadata.items() if key != "repeated"}
+    if header := _repeated(around[first]):
+        metadata["repeated"] = header
+    return replace(found, text=text, start=around[first].start, end=end, metadata=metadata)
 
 
 def _is_exact(document: Document) -> bool:
     return (
         document.start is not None
         and document.end is not None
-        and document.end - document.start == len(document.text)
+        and document.end - document.start == len(document.text) - _repeated(document)
     )
+
+
+def _repeated(document: Document) -> int:
+    """How many characters at a passage's beginning are its table's header row, which stands further up."""
+    known = document.metadata.get("repeated", 0)
+    return known if isinstance(known, int) else 0
 
 
 def _follows(before: Document, document: Document) -> bool:

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from ragkit import ScriptedModel
-from weft.components.rag.reply import NO_DOCUMENTS, NOT_ANSWERED, QuoteAndAnswer, ReplyRequest
+from weft.components.rag.reply import (
+    NEAREST,
+    NO_DOCUMENTS,
+    NOT_ANSWERED,
+    SAID,
+    QuoteAndAnswer,
+    ReplyRequest,
+)
 from weft.contracts.chat import ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Delta, collect
 from weft.errors import ServiceError
 from weft.types import Document, Evidence, Message, Quote, Stream, Usage
@@ -148,9 +155,9 @@ async def test_a_small_model_does_not_guess() -> None:
     """When the documents do not answer, the reply says so, and the model is stopped."""
     model = small()
     reply = await both(model, Evidence("Who?", QUOTES, answerable=False))
-    assert reply.text() == NOT_ANSWERED
+    assert reply.text() == f"{NOT_ANSWERED}\n\n{NEAREST}\n{CITED}"
     assert reply.choices[0].finish_reason == "stop"
-    assert reply.choices[0].message.annotations is None
+    assert [a.quote for a in reply.choices[0].message.annotations] == [q.text for q in QUOTES]
 
 
 async def test_a_large_model_speaks_after_the_truth() -> None:
@@ -166,10 +173,92 @@ async def test_without_documents_it_says_how_to_add_some() -> None:
     assert (await both(large("Hm."), nothing)).text() == f"Hm.\n\n{NO_DOCUMENTS}"
 
 
-@pytest.mark.parametrize("evidence", [Evidence("hello!", [], False), Evidence("hello!", QUOTES, False)])
-async def test_a_greeting_gets_the_models_words(evidence: Evidence) -> None:
-    """Small talk is answered by the model alone."""
-    assert (await both(small("Hi."), evidence)).text() == "Hi."
+@pytest.mark.parametrize(
+    ("words", "talk"),
+    [
+        ("hello!", "greeting"), ("thanks", "thanks"), ("bye", "goodbye"), ("what can you do?", "abilities"),
+        ("who are you?", "self"), ("how are you?", "wellbeing"), ("ok", "assent"),
+    ],
+)  # fmt: skip
+async def test_small_talk_gets_fixed_words_from_a_small_model(words: str, talk: str) -> None:
+    """A small model would make something up; a large one speaks for itself."""
+    said = SAID[talk].replace("{model}", "scripted (135 million parameters)")
+    assert (await both(small("Hi."), Evidence(words, [], answerable=False), kind="talk")).text() == said
+    assert (await both(large("Hi."), Evidence(words, [], answerable=False), kind="talk")).text() == "Hi."
+
+
+async def without(evidence: Evidence, kind: str) -> tuple[str, list[Any]]:
+    """The reply where the model was not asked, streamed and whole."""
+    reply = QuoteAndAnswer(small())
+    streamed = await collected(reply.stream(ReplyRequest(evidence, kind=kind)))
+    whole = await reply.invoke(ReplyRequest(evidence, kind=kind))
+    assert streamed.text() == whole.text()
+    assert streamed.choices[0].finish_reason == whole.choices[0].finish_reason == "stop"
+    marks = whole.choices[0].message.annotations or []
+    assert all(whole.text()[m.start_index : m.end_index] == f"[{n}]" for n, m in enumerate(marks, 1))
+    return whole.text(), marks
+
+
+async def test_a_summary_is_its_sentences() -> None:
+    """The note, then a point for each sentence; the place is named where it changes."""
+    text, marks = await without(Evidence("x", QUOTES, note="guide.pdf, in its own words:"), "summary")
+    assert text == (
+        "guide.pdf, in its own words:\n\n- The harbour opened in 1887. [1] (Guide, page 3)\n- It was widened. [2]"
+    )
+    assert len(marks) == 2
+
+
+async def test_things_compared_stand_side_by_side() -> None:
+    """Each under its name; what nothing was found about is said last."""
+    first, second = (
+        Quote(q.text, q.document, q.score, q.start, q.end, about)
+        for q, about in zip(QUOTES, ("a", "b"), strict=True)
+    )
+    text, _ = await without(Evidence("x", [first, second], note="Nothing was found about c."), "comparison")
+    assert text.startswith(
+        "**a**\n\u201cThe harbour opened in 1887.\u201d [1] (Guide, page 3)\n\n**b**\n\u201cIt was"
+    )
+    assert text.endswith("\n\nNothing was found about c.")
+
+
+async def test_a_list_of_documents_is_the_note() -> None:
+    """Nothing is added to it."""
+    listed = Evidence("x", note="There is 1 document.")
+    assert await without(listed, "contents") == ("There is 1 document.", [])
+
+
+async def test_a_question_back_is_the_whole_reply() -> None:
+    """With any model: there is nothing to put into words."""
+    back = Evidence("x", [], answerable=False, note="Which one do you mean?")
+    assert (await without(back, "summary"))[0] == back.note
+    assert (await both(large("Hm."), back, kind="summary")).text() == back.note
+
+
+async def test_what_needs_a_larger_model_is_said() -> None:
+    """With the model's name, how to get another one, and what the documents say about it."""
+    text, marks = await without(Evidence("x", QUOTES), "task")
+    assert text.startswith("That needs a larger language model: scripted (135 million parameters)")
+    assert "--llm URL#model" in text
+    assert len(marks) == 2
+    text, marks = await without(Evidence("x", QUOTES, answerable=False), "task")
+    assert not marks
+
+
+@pytest.mark.parametrize("kind", ["summary", "list", "comparison", "task"])
+async def test_a_large_model_puts_it_into_words(kind: str) -> None:
+    """Its words lead, and the sources follow."""
+    reply = await both(large("In short."), Evidence("x", QUOTES), kind=kind)
+    assert reply.text() == f"In short.\n\nSources:\n{CITED}"
+
+
+async def test_a_quote_loads_nothing() -> None:
+    """An image in a document's Markdown, or in its title, is words in the reply; hidden marks are taken out."""
+    document = Document("x", "d", title="a ![t](http://evil/t.png)\u202e")
+    quote = Quote("See ![i](http://evil/i.png)\n\u200bnow.", document)
+    text, marks = await without(Evidence("x", [quote]), "summary")
+    assert "![" not in text
+    assert text.startswith("- See !\\[i](http://evil/i.png) now. [1] (a !\\[t]")
+    assert marks[0].quote == quote.text
 
 
 async def test_an_unused_answer_is_closed_before_anything_is_said() -> None:
@@ -277,3 +366,13 @@ async def test_a_quote_is_one_line() -> None:
         )
     )
     assert reply.text().startswith("\u201cone # two\u201d [1]\n\n")
+
+
+async def test_a_quote_of_a_table_is_placed_behind_its_repeated_header() -> None:
+    """A piece of a table begins with its header row; the quote's place in the document does not count it."""
+    piece = Document(
+        "Town | Mayor\nRome | Conti", "t1", 0.9, "T", "t.csv", None, 25, 37, metadata={"repeated": 13}
+    )
+    reply = await both(small(), Evidence("Who?", [Quote("Rome | Conti", piece, 0.8, 13, 25)]))
+    (mark,) = reply.choices[0].message.annotations or []
+    assert (mark.start, mark.end) == (25, 37)

@@ -135,3 +135,19 @@ async def test_the_config_decides_where_a_request_does_not(store: ScopedStore) -
     assert joined.text == WHOLE[41:112]
     (alone,) = (await retriever.invoke(RetrieveRequest("new captain", 1, neighbours=0))).documents
     assert alone.text == WHOLE[60:93]
+
+
+async def test_a_table_that_was_cut_is_joined_with_its_header_once(store: ScopedStore) -> None:
+    """The header row that each piece repeats stands once, at the top, and the places stay true."""
+    whole = "Town | Mayor\nOslo | Berg\nRome | Conti\nBonn | Weber"
+    pieces = [
+        passage(whole[:24], "t0", source="t.csv", start=0, end=24),
+        passage(f"{whole[:13]}{whole[25:37]}", "t1", source="t.csv", start=25, end=37, metadata={"repeated": 13}),
+        passage(f"{whole[:13]}{whole[38:]}", "t2", source="t.csv", start=38, end=50, metadata={"repeated": 13}),
+    ]  # fmt: skip
+    await store.upsert(UpsertRequest(pieces, "t.csv", "d"))
+    (found,) = await find(store, "Conti in Rome", neighbours=1)
+    assert (found.text.split(), found.start, found.end) == (whole.split(), 0, 50)
+    (found,) = await find(store, "Weber in Bonn", neighbours=1)
+    assert (found.start, found.end, found.metadata["repeated"]) == (25, 50, 13)
+    assert found.text[13:].split() == whole[25:].split()
