@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -13,20 +13,14 @@ from weft.context import Context
 from weft.contracts import Operation, Route
 from weft.errors import ModelNotFoundError, did_you_mean
 from weft.gateway import examples, journal, opea
-from weft.gateway.targets import Target, Targets
+from weft.gateway.targets import Target, Targets, fields_of
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
 from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary
 from weft.serve.streams import stream_reply
 
-
-class _Addressed(Struct):
-    """The one field that says where a request goes."""
-
-    model: str | None = None
-
-
-_decode_model = msgspec.json.Decoder(_Addressed).decode
+MAX_REMEMBERED: Final = 1024
+"""Spellings of model names of one route that need not be looked up again."""
 
 
 class ModelEntry(Struct):
@@ -167,37 +161,34 @@ class _ByModel:
     def __init__(self, gateway: Gateway, targets: Targets, operation: Operation, route: Route) -> None:
         self._gateway, self._targets, self._operation, self._route = gateway, targets, operation, route
         self._checked = operation.openai and not route.opea
-        self._answers: dict[str, tuple[Target, Answer]] = {}
+        self._answers: dict[bytes, tuple[Target, Answer]] = {}
 
-    async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
-        body = request.body
-        model = ""
-        if body:
-            try:
-                model = _decode_model(body).model or ""
-            except (msgspec.DecodeError, RecursionError):
-                model = ""  # the decoder of the request says better what is wrong
-        known = self._answers.get(model)
-        if known is None:
-            known = self._find(model)
-        target, answer = known
-        if self._checked and body:
-            target.check_fields(body)
+    def __call__(self, request: Request, context: Context) -> Awaitable[Response | StreamResponse]:
+        fields = fields_of(request.body)
+        named = fields.get("model")
+        written = b"" if named is None else bytes(named)
+        target, answer = self._answers.get(written) or self._find(written)
+        if self._checked and not target.readable.issuperset(fields):
+            target.check_fields(fields)
         if journal.is_wanted(request) and (kept := self._gateway.journal) is not None:
-            return await journal.journalled(answer, request, context, kept)
-        return await answer(request, context)
+            return journal.journalled(answer, request, context, kept)
+        return answer(request, context)
 
-    def _find(self, model: str) -> tuple[Target, Answer]:
+    def _find(self, written: bytes) -> tuple[Target, Answer]:
+        """What answers to a ``model`` as the body has it: a JSON value, or nothing."""
+        model = msgspec.json.decode(written) if written else None
+        if not isinstance(model, str):
+            model = ""  # if it is no string, the decoder of the request says better what is wrong
         if self._route.opea or not self._operation.openai:
             # OPEA's clients send any model; a family with one service needs none.
             target = self._targets.find(model) or next(iter(self._targets))
         else:
             target = self._targets.get(model)
         found = target, self._gateway.answer(target, self._operation, self._route)
-        if model in self._targets.all_names() or not model:
-            self._answers[model] = (
-                found  # only names that exist are remembered: callers cannot fill the memory
-            )
+        is_known = model in self._targets.all_names() or not model
+        # Only names that exist are remembered, and not in all the ways in which JSON can write one.
+        if is_known and len(self._answers) < MAX_REMEMBERED:
+            self._answers[written] = found
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -13,6 +14,15 @@ from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
 from weft.serve.problems import Place
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def fields_of(body: bytes | None) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, as they are written; none of what is no object: its decoder says that better."""
+    try:
+        return _decode_object(body) if body else {}
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
 
 ADDRESSING = frozenset({"model", "stream", "stream_options", "user", "metadata"})
 """Fields that the gateway itself consumes, or that ask for nothing."""
@@ -58,28 +68,23 @@ class Target:
         """The primary operation."""
         return self.operations.get("invoke") or next(iter(self.operations.values()))
 
-    def unread(self, fields: Iterable[str]) -> list[str]:
-        """Those of ``fields`` that nothing behind this target reads, sorted."""
+    @cached_property
+    def readable(self) -> frozenset[str]:
+        """Every field that something reads: behind this target, in a form of the request, or in the gateway."""
         known = self.consumed
         if known is None:
             known = frozenset(self.operation.request.__struct_fields__) - self.unsupported
-        return sorted(set(fields) - known - self.operation.form_fields - ADDRESSING)
+        return known | self.operation.form_fields | ADDRESSING
 
-    def check_fields(self, body: bytes) -> None:
+    def check_fields(self, fields: Mapping[str, msgspec.Raw]) -> None:
         """Refuse what would be ignored without a word.
 
         Raises:
             UnsupportedParameterError: A field that nothing reads is set to something else than its documented
                 default or null.
         """
-        try:
-            fields = _decode_object(body)
-        except (msgspec.DecodeError, RecursionError):
-            return  # the decoder of the request says it better
-        if not (unread := self.unread(fields)):
-            return
         defaults = getattr(self.operation.request, "defaults", {})
-        for name in unread:
+        for name in sorted(fields.keys() - self.readable):
             value = msgspec.json.decode(fields[name])
             if value is None or (name in defaults and value == defaults[name]):
                 continue

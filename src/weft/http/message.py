@@ -108,8 +108,7 @@ class Headers:
         first = self._first
         if first is None:
             first = self._index()
-        value = first.get(name)
-        return value if value is not None else first.get(name.lower(), default)
+        return first.get(name if name.islower() else name.lower(), default)
 
     def get_all(self, name: str) -> list[str]:
         """Every value of ``name``, in order."""

@@ -56,6 +56,7 @@ class Flow:
 
     Attributes:
         lines: The work of the program, a line each, as :meth:`Runner.walk` reads it.
+        is_straight: Whether nothing streams in it and nothing runs in the background.
         counts: Whether the replies can carry the token counts of the whole graph.
         output_name: The node that makes the output, for messages.
     """
@@ -70,6 +71,7 @@ class Flow:
     counts: bool
     output_name: str | None
     is_relayable: bool
+    is_straight: bool
 
     def read_output(self, values: Values) -> Any:
         """The reply, out of the slots.
@@ -160,6 +162,9 @@ class Runner:
             and not program.aside
             and not program.background
             and sum(node.stream for node in variant.nodes) == 1,
+            is_straight=not program.background
+            and not variant.output_collects
+            and not any(node.stream for node in variant.nodes),
         )
 
     def _step(
@@ -197,12 +202,16 @@ class Runner:
             own = current.set(context)
         flow = self._whole
         failure: BaseException | None = None
-        run, restore = self.begin(context, flow, request)
+        run = self.begin(context, flow, request)
         limit = run.limit
         if limit is not None:
             limit.enter(running_task())
         try:
-            response = await self._respond(flow, run)
+            if flow.is_straight:
+                await self.walk(flow, run, context)
+                response = flow.read_output(run.values)
+            else:
+                response = await self._respond(flow, run)
         except BaseException as error:
             failure = error
             if limit is not None and limit.leave() and isinstance(error, asyncio.CancelledError):
@@ -213,7 +222,6 @@ class Runner:
             if limit is not None:
                 limit.leave()
         finally:
-            restore()
             self.end(run, failure)
             if own is not None:
                 current.reset(own)
@@ -264,34 +272,28 @@ class Runner:
 
     # The parts of a run, for both kinds.
 
-    def begin(self, context: Context, flow: Flow, request: Any) -> tuple[Run, Callable[[], None]]:
+    def begin(self, context: Context, flow: Flow, request: Any) -> Run:
         """Start a run.
-
-        Returns:
-            The run, and what puts the request's context back as it was.
 
         Raises:
             DeadlineError: There is no time left.
         """
         run = Run(self.journal, self._clock, context, request, flow.collects, hands_up=not flow.counts)
-        step, number, deadline, counting = context.step, context.run, context.deadline, context.tally
-
-        def restore() -> None:
-            context.step, context.run, context.deadline, context.tally = step, number, deadline, counting
-
         try:
             run.begin(self.plan.timeout_s)
         except DeadlineError as error:
-            restore()
             self.end(run, error)
             raise
         name, request_id = self.plan.name, context.request_id
-        run.journal.record((run.id, run.step, step, STARTED, name, "", 0, 0, run.started_ns, request_id))
+        run.journal.record(
+            (run.id, run.step, run.parent, STARTED, name, "", 0, 0, run.started_ns, request_id)
+        )
         context.run, context.step, context.tally = run.id, run.step, run.tally
-        return run, restore
+        return run
 
     def end(self, run: Run, failure: BaseException | None) -> None:
-        """Write down how a run ended; its context is as it was before it."""
+        """Write down how a run ended, and put its context back as it was before it."""
+        run.restore()
         if run.limit is not None:
             run.limit.cancel()
         total = run.tally.total

@@ -42,6 +42,7 @@ class Run:
     """
 
     __slots__ = (
+        "_outer",
         "_waiter",
         "arrivals",
         "beside",
@@ -78,6 +79,7 @@ class Run:
         self.values: list[Any] = [PENDING] * len(collects)
         self.values[0] = request
         self.parent = context.step
+        self._outer = context.step, context.run, context.deadline, context.tally
         self.id = context.run or journal.new_run()
         self.step = journal.new_step()
         self.started_ns = 0
@@ -115,6 +117,11 @@ class Run:
             raise DeadlineError("the time allowed for the request was up before it began")
         if not context.step or deadline_ns == own_ns:  # else the run around this one has a timer for it
             self.limit = Limit(self.clock, (deadline_ns - now_ns) / 1e9)
+
+    def restore(self) -> None:
+        """Put the request's context back as it was before the run."""
+        context = self.context
+        context.step, context.run, context.deadline, context.tally = self._outer
 
     def arrived(self, slot: int, value: Any) -> None:
         """A node has its value."""

@@ -37,7 +37,6 @@ class RunStream:
         self._runner, self._flow, self._request = runner, flow, request
         self._run: Run | None = None
         self._own: Context | None = None
-        self._restore: Callable[[], None] | None = None
         self._walker: asyncio.Task[object] | None = None
         self._output: Any = PENDING
         self._chunks: AsyncIterator[Any] | None = None
@@ -112,7 +111,7 @@ class RunStream:
         context = current.get(None)
         if context is None:
             context = self._own = Context()
-        self._run, self._restore = self._runner.begin(context, self._flow, self._request)
+        self._run = self._runner.begin(context, self._flow, self._request)
         return self._run
 
     async def _prepare(self) -> Any:
@@ -191,8 +190,6 @@ class RunStream:
             finally:
                 await stop_tasks([*beside, *self._observers] if failure is not None else beside)
         finally:
-            if self._restore is not None:
-                self._restore()
             self._runner.end(run, failure)
 
 
@@ -339,8 +336,6 @@ class RunRelay(RunStream, WireStream):
         self._is_done = True
         assert isinstance(self._output, Direct)
         failure = self._output.step.end_wire(self._run, self._where, failure)
-        if self._restore is not None:
-            self._restore()
         self._runner.end(self._run, failure)
         return failure
 

@@ -192,6 +192,7 @@ class Answer:
         "_carries_usage",
         "_forms",
         "_has_flag",
+        "_is_plain",
         "_name",
         "_operation",
         "_place",
@@ -217,9 +218,24 @@ class Answer:
         self._has_flag = "stream" in operation.request.__struct_fields__
         self._forms = operation.request is IngestRequest
         self._carries_usage = "usage" in operation.response.__struct_fields__
+        # Whether a request is nothing but JSON in the operation's own form, which says itself whether to stream.
+        self._is_plain = (
+            not operation.forms
+            and not self._forms
+            and route.form is None
+            and route.method not in BODILESS
+            and (self._stream is None or self._has_flag)
+        )
 
-    async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
+    def __call__(self, request: Request, context: Context) -> Awaitable[Response | StreamResponse]:
         """Decode, call, encode."""
+        if self._is_plain:
+            own = self._operation.own
+            return self.reply(decoded(own, _whole(request)), own, context)
+        return self._read(request, context)
+
+    async def _read(self, request: Request, context: Context) -> Response | StreamResponse:
+        """Find out how the request is written, and answer it."""
         # In the own form what became of each file is data, which one service hands on to another; an upload that was
         # refused is its sender's error.
         is_upload = self._forms and request.headers.get("content-type", "").startswith("multipart/")
@@ -255,29 +271,15 @@ class Answer:
     ) -> Response | StreamResponse:
         """Answer a request that has been decoded, in the form it was written in."""
         try:
-            return await self._reply(
-                asked, form, context, is_streamed=is_streamed, is_upload=is_upload, is_async=is_async
-            )
+            if self._stream is not None and (asked.stream if self._has_flag else is_streamed):
+                return await self._streamed(self._stream(self._name, asked), asked, context)
+            if context.deadline is None:
+                response = await self._call(self._name, asked)
+            else:
+                response = await self._in_time(asked, context)
         except ServiceError as error:
             self._place.name(error)
             raise
-
-    async def _reply(
-        self, asked: Any, form: Form, context: Context, *, is_streamed: bool, is_upload: bool, is_async: bool
-    ) -> Response | StreamResponse:
-        stream = self._stream
-        if stream is not None and (asked.stream if self._has_flag else is_streamed):
-            chunks = stream(self._name, asked)
-            if isinstance(chunks, WireStream):
-                drops_usage = isinstance(asked, ChatRequest) and not wants_usage(asked)
-                return await relay_reply(
-                    chunks, log=self._app.log, context=context, place=self._place, drops_usage=drops_usage
-                )
-            return self._streamed(chunks, asked, context)
-        if context.deadline is None:
-            response = await self._call(self._name, asked)
-        else:
-            response = await self._in_time(asked, context)
         if is_async and response.job is not None:
             return accepted(response.job)
         if is_upload and any(file.outcome == "refused" for file in response.files):
@@ -297,7 +299,12 @@ class Answer:
                 raise DeadlineError("the time allowed for the request was up", elapsed_s=left) from error
             raise
 
-    def _streamed(self, chunks: AsyncIterator[Any], asked: Any, context: Context) -> StreamResponse:
+    async def _streamed(self, chunks: AsyncIterator[Any], asked: Any, context: Context) -> StreamResponse:
+        if isinstance(chunks, WireStream):
+            drops_usage = isinstance(asked, ChatRequest) and not wants_usage(asked)
+            return await relay_reply(
+                chunks, log=self._app.log, context=context, place=self._place, drops_usage=drops_usage
+            )
         if self._operation.chunk is ChatChunk:
             body = chat_events(chunks, context, include_usage=wants_usage(asked))
         else:

@@ -50,11 +50,10 @@ class SystemClock:
 
     def call_later(self, delay_s: float, call: Callable[[], object]) -> TimerHandle:
         """See :class:`Clock`."""
-        loop = asyncio.get_running_loop()
         deadlines = self._deadlines
-        if deadlines is None or self._loop is not loop:
-            deadlines, self._loop = Deadlines(loop), loop
-            self._deadlines = deadlines
+        if deadlines is None or self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()
+            deadlines = self._deadlines = Deadlines(self._loop)
         deadline = time.monotonic() + delay_s
         timer = _Timer(deadline, call, deadlines.members)
         if deadline < deadlines.at:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from switchkit import CHOICES, Rig, says, send
-from weft.serve.access import Access
 
 
 @pytest.fixture
