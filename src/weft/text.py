@@ -16,13 +16,14 @@ from typing import Final, NamedTuple
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _BREAK = re.compile(
     r"""
-      (?P<stop>[.!?…]+["'”’»)\]]*)(?=\s)         # Latin: a stop, closing marks, then space
-    | (?P<cjk>[。！？]+["”’」』）]*)               # Chinese and Japanese put no space after it
+      (?P<stop>(?<![.!?…])[.!?…]++["'”’»)\]]*+)(?=\s)         # Latin: a stop, closing marks, then space
+    | (?P<cjk>(?<![。！？])[。！？]++["”’」』）]*)               # Chinese and Japanese put no space after it
     | (?P<gap>\n[ \t]*(?:\n|(?=[-*•|\#>]\s|\d{1,3}[.)]\s|\||[^\n|]*\S\s\|\s)))  # an empty line, or a list item, table row, heading
     """,
     re.VERBOSE,
 )
 _OPENING = re.compile(r"[\s\"'“‘«(\[]*")
+_NUMBERED = re.compile(r"(?:^|\n)[ \t]*\d{1,3}$")
 _INITIAL = re.compile(r"(?:^|[\s(.])[^\W\d_]$")
 _ANSWERS_KIND = re.compile(
     r"""\b(?:
@@ -141,6 +142,8 @@ def _ends_sentence(text: str, stop: int, end: int) -> bool:
     if after.islower():
         return False
     before = text[max(0, stop - 12) : stop]
+    if _NUMBERED.search(before):
+        return False  # the number of a list's item
     if _INITIAL.search(before) and not before.endswith(" I"):
         return False
     last = before.split()[-1].lower().strip("(\"'“‘") if before.split() else ""
