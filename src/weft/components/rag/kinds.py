@@ -53,6 +53,7 @@ _POLITE: Final = _rule(
          | (?:i|we)(?:'d|\swould)\s(?:like|love)\s(?:you\s)?(?:to\s)?(?:(?:get|have|see)\s)?
          | (?:i|we)\s(?:want|need)\s(?:you\s)?(?:to\s)?(?:(?:get|have|see)\s)?
          | help\sme\s(?:to\s)?(?:with\s)? | let'?s\s | let\sme\s(?:see|have)\s | try\sto\s | go\sahead\sand\s
+         | (?:in|with)\s(?:a\s(?:few|couple\sof)\s|short|brief|\w+\s)?(?:words|sentences?|lines?)?[,:]\s | briefly[,:]?\s | quick(?:ly)?[,:]?\s
          | (?:do\syou\sknow|tell\sme|i\swonder|any\sidea)(?=\s(?:what|which|how)\b)\s )*""",
 )
 _TRAILING: Final = _rule(
@@ -60,7 +61,7 @@ _TRAILING: Final = _rule(
     r"[\s?.!]*$"
 )
 _LENGTH: Final = _rule(
-    r"""[\s,(]*\b(?:in|within|using|with|as|into)\s(?:about\s|at\smost\s|max(?:imum)?\s|no\smore\sthan\s|only\s|just\s)?
+    r"""[\s,(]*\b(?:in|within|using|with|as|into|to)\s(?:about\s|at\smost\s|max(?:imum)?\s|no\smore\sthan\s|only\s|just\s)?
         (?P<n>\d{1,2}|an?|one|two|three|four|five|six|seven|eight|nine|ten|a\sfew|some)?\s?
         (?:short\s|brief\s|simple\s|key\s|main\s)?(?:sentences?|lines?|points?|bullets?(?:\spoints?)?|paragraphs?|words)\)?$"""
 )
@@ -95,6 +96,8 @@ _CONTENTS: Final = [
         rf"(?:{_STATE}\s)?(?:documents|docs|files|pdfs|uploads|sources|library|collection|knowledge\s?base)"
         rf"(?:\s(?:names|titles|list))?(?:\s(?:that\s|which\s)?(?:are\s|is\s)?(?:(?:you|i|we)\s.*|in|there|here|{_STATE}"
         rf"|in\s(?:here|there|(?:the|my|your)\s\w+)))*$",
+        rf"^(?:an?|the)\s(?:inventory|list(?:ing)?|catalog(?:ue)?|index|register|directory|names|titles)\s(?:of|for)\s{_MINE}(?:{_STATE}\s)?"
+        rf"{_DOCUMENTS}$",
         r"^(?:give|show|make)\s(?:me\s)?(?:an?\s|the\s)?(?:inventory|catalogue|catalog|directory\slisting)\b.*$",
         # What have I uploaded?  What do you know?
         rf"^what\s(?:all\s)?(?:have|did|has)\s(?:i|we|been)\s(?:already\s|so\sfar\s)?(?:{_STATE}|upload|ingest|add|load|give[n]?|"
@@ -136,7 +139,8 @@ _SUMMARY: Final = [
         rf"(?:an?\s|the\s|some\s|its\s)?{_SHORT}{_SUMMARY_NOUN}(?:\s(?:of|from|for|about|on|in|to)\s(?P<a>.+))?$",
         rf"^(?:what(?:\sis|\sare|'s|\swere)|which\sare)\s(?:the|its|their)\s{_SHORT}{_SUMMARY_NOUN}"
         r"(?:\s(?:of|from|for|in|to)\s(?P<a>.+))?$",
-        r"^(?P<a>.+?)\s(?:in\sa\snutshell|in\sbrief|summari[sz]ed|tl;?\s?dr)$",
+        r"^(?:boil|condense|distil|cut|shorten|reduce|compress|break|pare)\s(?P<a>.+?)\sdown$",
+        r"^(?:(?:give|tell|show|get)\s(?:me\s|us\s)?)?(?P<a>.+?)\s(?:in\sa\snutshell|in\sbrief|summari[sz]ed|tl;?\s?dr)$",
     )
 ]
 _TOPICS: Final = _rule(
@@ -172,6 +176,10 @@ _LIST: Final = [
         rf"^(?:what|which)(?:\sare|'re|\swere|'s|\sis)\s(?:all\s|of\s|the\s|its\s|their\s|different\s|various\s|main\s)*"
         rf"(?P<a>(?:[\w-]+\s){{0,2}}?{_LIST_NOUN}\b.*)$",
         rf"^(?:what|which)\s(?P<a>(?:[\w-]+\s)?{_LIST_NOUN}\s(?:are|do|does|must|should|can|need|needed|required|have|has|exist|apply)\b.*)$",
+        r"^what\s(?:(?:do|does|will|would|must|should)\s(?:i|we|you|one)\s(?:need|require|have\sto\s(?:buy|bring|have|prepare))|(?:all\s)?(?:is|are)\s"
+        r"(?:needed|required|necessary))\s(?:for|to\s(?:make|bake|cook|build|install|prepare|get|apply|have))\s(?P<a>.+)$",
+        r"^(?:walk|guide|take|lead|talk)\s(?:me|us)\s(?:step\sby\sstep\s)?(?:through|over)\s(?P<a>.+?)(?:,?\sstep\sby\sstep)?$",
+        r"^(?:how\s(?:do|can|should|does|to)\s(?:i\s|we\s|you\s|one\s)?|explain\s|describe\s|show\s(?:me\s)?(?:how\sto\s)?)(?P<a>.+?),?\sstep\sby\sstep$",
         r"^(?:what|which)\s(?P<a>(?:things|stuff|equipment)\s.+)$",
     )
 ]
@@ -196,6 +204,13 @@ _COMPARISON: Final = [
         r"(?:\s(?:in|on|regarding|with\srespect\sto)\s(?P<aspect>.+))?$",
         r"^(?:in\swhat\sway|how|where)\s(?:do|are)\s(?P<both>they|these|those|both|the\stwo(?:\s\w+)?)\s(?:differ|compare|different|similar|alike)$",
         r"^what\s(?:do|does)\s(?P<a>.+?)\sand\s(?P<b>.+?)\shave\sin\scommon$",
+        r"^what\s(?:sets|distinguishes|separates|tells)\s(?P<a>.+?)\s(?:apart\s)?from\s(?P<b>.+?)(?:\sapart)?$",
+        r"^(?P<a>.+?)\sor\s(?P<b>.+?)[:,?;\s-]+(?:what(?:'s|\sis|\sare)?|how\s(?:do|are))\s(?:the\sdifferences?|sets\sthem\sapart|they\s(?:differ|different)|differs)$",
+        r"^(?:put|set|place|lay|hold|show)\s(?:me\s)?(?P<a>.+?)\s(?:and|next\sto|beside|against)\s(?P<b>.+?)\s(?:next\sto\seach\sother|side\sby\sside|against\s"
+        r"each\sother)(?:\s(?:as\sto|on|in|regarding|for|with\s(?:respect|regard)\sto)\s(?P<aspect>.+))?$",
+        r"^(?:(?:what\sare|list|give\sme|tell\sme)\s)?(?:the\s)?(?P<aspect>pros\sand\scons|(?:dis)?advantages|benefits|drawbacks)\sof\s(?P<a>.+?)\s"
+        r"(?:compared\s(?:with|to)|versus|vs\.?|over|against|as\sopposed\sto)\s(?P<b>.+)$",
+        r"^(?P<a>(?!how|why|who|when|where|what|which|did|does|is|was|has)\S.*?)\s(?:compared|in\scomparison|as\sopposed)\s(?:with|to)\s(?P<b>.+)$",
         r"^what(?:\sdo)?\s(?P<both>they|these|those|both|the\stwo(?:\s\w+)?)\shave\sin\scommon$",
         r"^(?P<a>(?!how|why|who|when|where|what|which|did|does|is|was|has)\S.*?)\s(?:vs\.?|versus)\s(?P<b>.+)$",
     )
@@ -222,12 +237,16 @@ _TASK: Final = [
         r"^(?:correct|improve|polish|fix|edit)\s(?:the\s(?:grammar|spelling|style|wording|tone)|my|this|these|it)\b.*$",
         rf"^(?:(?:can|could)\syou\s)?(?:say|put|answer|repeat|explain|give|reply|respond|tell)\b.*\bin(?:to)?\s{_LANGUAGE}$",
         rf"^(?:in|auf|en)\s{_LANGUAGE}$",
+        rf"^how\s(?:would|do|could)\s(?:you|i|one)\s(?:phrase|put|say|word|express|translate|write|formulate)\b.*\b(?:in(?:to)?\s{_LANGUAGE}|more\s\w+|differently)$",
+        r"^(?:what(?:'s|\sis)\s)?[\d.,]+\s?(?:%|percent|per\scent)\s(?:of|off)\s.*\d.*$",
+        r"^(?:is|are|would|isn't|aren't)\b.*\b(?:a\s(?:good|bad|smart|great)\s(?:idea|choice|thing)|worth\sit|worthwhile)$",
+        r"^what\s(?:would|should)\syou\s(?:do|say|recommend|suggest|choose|pick|advise)\b.*$",
         rf"^(?:how\s(?:do|would)\s(?:you|i|one)\ssay|what(?:\sis|'s)\s(?:the\s)?(?:\w+\s)?(?:translation|word)\s(?:of|for))\b.*\b{_LANGUAGE}\b.*$",
         r"^(?:act|behave|talk|speak|answer)\s(?:as|like)\s.+$",
         r"^what(?:'s|\sis)\s(?=[^a-z]*\d)[\d\s.,]+(?:[-+*/x×÷^%]|plus|minus|times|divided\sby)[\d\s.,()+*/x×÷^%-]+$",
         r"^[\d\s.,()]+[-+*/x×÷^][\d\s.,()+*/x×÷^-]+=?$",
         r"^what(?:'s|\sis|\sare)\s(?:the\s)?(?:square\sroot|cube\sroot|derivative|integral|factorial)\sof\s.*$",
-        r"^(?:what\sdo\syou\sthink|what(?:'s|\sis)\syour\s(?:opinion|view|take|favou?rite|guess|advice|recommendation)|do\syou\s(?:think|like|believe|love|agree|feel|enjoy)|"
+        r"^(?:what\sdo\syou\sthink|what(?:'s|\sis)\syour\s(?:opinion|view|take|favou?rite|guess|advice|recommendation)|do\syou\s(?:think|reckon|recommend|suggest|suppose|consider|find|like|believe|love|agree|feel|enjoy)|"
         r"how\sdo\syou\sfeel|which\sdo\syou\sprefer|would\syou\srather)\b.*$",
         r"^(?:suggest|recommend|propose|advise)\b.*$",
         r"^(?:give|share|have|offer)\s(?:me\s)?(?:an?\s|some\s|any\s|a\sfew\s|your\s)?(?:[\w-]+\s)?(?:ideas?|advice|tips|suggestions?|opinions?|feedback|recommendations?|thoughts)\b.*$",
@@ -245,9 +264,12 @@ _TASK: Final = [
 
 _ALL: Final = _rule(
     rf"^(?:\*|everything|all(?:\sof\s(?:it|them|this))?|(?:all|each|every\sone)\s(?:of\s)?(?:the|my|your|our)?\s?{_DOCUMENTS}|"
-    rf"(?:all\s)?(?:the|my|your|our|these)\s(?:\w+\s)?(?:documents|docs|files|pdfs|uploads|sources|library|collection|knowledge\s?base|corpus|archive|materials?|data|papers)|"
+    rf"(?:all\s)?(?:the|my|your|our|these)\s(?:whole\s|entire\s|complete\s|full\s)?(?:\w+\s)?(?:documents|docs|files|pdfs|uploads|sources|library|collection|knowledge\s?base|corpus|archive|materials?|data|papers)|"
     rf"(?:what|everything)\s(?:is|i|you|that).*|each\s(?:document|file)|you|they|here)$"
 )
+
+
+_HERE: Final = _rule(rf"\s(?:in|inside|among|within)\s(?:here|there|{_MINE}{_DOCUMENTS})$")
 
 
 def classify(text: str) -> Asked:
@@ -267,7 +289,8 @@ def classify(text: str) -> Asked:
             return Asked("contents")
     for pattern in _FINDS:
         if match := pattern.match(asked):
-            return Asked("contents", (match["a"],))
+            subject = _HERE.sub("", match["a"]).strip()
+            return Asked("contents", (subject,) if subject else ())
     if found := _comparison(short):
         return found
     if found := _summary(short, count):

@@ -28,6 +28,7 @@ _TALK: Final[dict[Talk, str]] = {
         | what\s(?:questions?|things)\s(?:can|could|may|should)\s(?:i|you|we)\s(?:ask|answer|do)(?:\s(?:you|here))?
         | what\s(?:should|may)\si\s(?:ask|do)(?:\s(?:you|here|now|first))*
         | how\s(?:does\s(?:this|it)\swork|do\s(?:i|you)\s(?:use\s(?:this|you|it)|work)|can\s(?:you\shelp(?:\sme)?|i\suse\s(?:this|you|it))|to\suse\s(?:this|you|it)|do\si\s(?:start|begin))
+        | what\s(?:(?:can|could|do)\syou\shelp(?:\sme)?|are\syou\sable\sto\s(?:help(?:\sme)?|do))(?:\s(?:with|do|for\sme|here))* | how\s(?:can|could|may|do)\syou\s(?:help|assist)(?:\s(?:me|us|here))*
         | (?:can|could)\syou\shelp(?:\sme)?(?:\sout)? | help(?:\sme)? | i\sneed\s(?:some\s)?help | what\snow | \?+
         | (?:tell\sme\s)?(?:what|about)\s(?:you\scan\sdo|your\s(?:abilities|features)) | what\sis\sthis(?:\s(?:thing|app|page|program|tool|site))?""",
     "self": r"""(?:who|what)(?:'s|\sis|\sare|'re)\s(?:you|this)(?:\sexactly)? | (?:who|what)\sam\si\s(?:talking|speaking|chatting)\s(?:to|with)
@@ -44,7 +45,7 @@ _TALK: Final[dict[Talk, str]] = {
     "wellbeing": r"""(?:and\s)?how(?:'s|\sis|\sare)\s(?:you|it\sgoing|things|everything|life|your\sday)(?:\s(?:doing|today|feeling|going|all|so\sfar))* | what(?:'s|\sis)\s(?:up|new|going\son) | sup
         | how\sdo\syou\sdo | are\syou\s(?:ok|okay|well|fine) | nice\sto\s(?:meet|see)\syou | pleased\sto\smeet\syou""",
     "greeting": rf"""(?:hi|hello|hey|hiya|heya|howdy|greetings|yo|hallo|hola|bonjour|salut|ciao|moin|servus|namaste|welcome|good\s(?:morning|afternoon|evening|day))+{_OTHERS}
-        | is\s(?:any(?:one|body)|someone)\s(?:there|here|home) | (?:this\sis\sa\s)?test(?:ing)?(?:\s(?:1\s2\s3|one\stwo\sthree|message))?""",
+        | (?:is\s)?(?:any(?:one|body)|someone)\s(?:there|here|home|around) | (?:this\sis\sa\s)?test(?:ing)?(?:\s(?:1\s2\s3|one\stwo\sthree|message))?""",
     "assent": r"""ok(?:ay)? | (?:oh\s)?great | cool | nice(?:\sone)? | perfect | good(?:\s(?:job|work|answer|point|to\sknow))? | awesome | excellent | wonderful | fantastic | brilliant | alright | all\sright | fine | wow | interesting | hm+ | aha | lol | haha+
         | got\sit | i\s(?:see|understand|got\sit) | (?:makes|that\smakes)\ssense | understood | yes(?:\splease)? | yep | yeah | no | nope | sure | right | correct | exactly | well\sdone | never\s?mind | no\sproblem | not\sreally | you(?:'re|\sare)\s(?:right|wrong|welcome) | sorry""",
 }
