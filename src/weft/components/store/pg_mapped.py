@@ -129,7 +129,9 @@ class Mapped:
         size = next(row["atttypmod"] for row in rows if row["attname"] == self._map.embedding)
         self._dimension = size if size > 0 else None
         language = self._map.language.replace("'", "''")
-        known: dict[str, str] = {name: self._columns[name] for name in ("source", "title", "page") if name in self._columns}
+        known: dict[str, str] = {
+            name: self._columns[name] for name in ("source", "title", "page") if name in self._columns
+        }
         if "source" in known:
             known["file"] = known["source"]
         self.source = Source(

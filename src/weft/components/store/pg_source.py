@@ -4,7 +4,6 @@ Names come from the operator's configuration only, are checked, and are quoted. 
 parameter; it is never part of a statement.
 """
 
-
 from __future__ import annotations
 
 import re

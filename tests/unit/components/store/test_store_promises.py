@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from qdrant_server import QdrantServer
 from storekit import fresh_schema
 from weft.components.store.pgvector import PgVector
+from weft.components.store.qdrant import Qdrant
 from weft.testing import StoreContract
+from weft.testing.promises.base import Subject
 
 
 class TestPgVector(StoreContract):
@@ -16,3 +25,18 @@ class TestPgVector(StoreContract):
 
     def component(self) -> PgVector:
         return PgVector(self.url, schema=fresh_schema(), connections=4)
+
+
+class TestQdrant(StoreContract):
+    @asynccontextmanager
+    async def _subject(self) -> AsyncIterator[Subject]:
+        with tempfile.TemporaryDirectory() as folder:
+            async with QdrantServer(Path(folder)) as server, self._subject_of(server.url) as subject:
+                yield subject
+
+    def _subject_of(self, url: str) -> Any:
+        self.url = url
+        return super()._subject()
+
+    def component(self) -> Qdrant:
+        return Qdrant(self.url)
