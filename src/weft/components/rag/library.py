@@ -117,11 +117,13 @@ def meant(subject: str, documents: Sequence[Known]) -> list[Known]:
 
 def nearest(subject: str, documents: Sequence[Known], *, count: int = 3) -> list[Known]:
     """The documents whose names are nearest to ``subject``, for a question back."""
-    asked = " ".join(_parts(subject))
+    asked = _parts(subject)
 
     def likeness(document: Known) -> float:
-        names = (" ".join(_parts(document.name)), " ".join(_parts(document.title)))
-        return max(difflib.SequenceMatcher(None, asked, name).ratio() for name in names)
+        names = (_parts(document.name), _parts(document.title))
+        like = max(difflib.SequenceMatcher(None, " ".join(asked), " ".join(name)).ratio() for name in names)
+        shares = any(word in name for word in asked for name in names)
+        return max(like, ALIKE) if shares else like
 
     ranked = sorted(((likeness(d), d) for d in documents[:MAX_TITLES]), key=lambda pair: -pair[0])
     return [document for score, document in ranked[:count] if score >= ALIKE]
