@@ -240,8 +240,7 @@ class Services:
             if (method := getattr(instance, operation, None)) is not None
         )
         lane = host.lane(threads=LANE_THREADS, queue=LANE_QUEUE) if blocks else None
-        url = config.get("url")
-        backend = url if isinstance(url, str) else None
+        backend = _shown(config.get("url"))
         transport = LocalTransport(
             placed.key, placed.component, contract, instance, lane=lane, backend=backend
         )
@@ -334,6 +333,15 @@ class Services:
             await transport.aclose()
         if failures:
             raise ComponentError("; ".join(failures))
+
+
+def _shown(url: Any) -> str | None:
+    """A server's address as errors may name it: without what may be secret in it, user, password and query."""
+    if not isinstance(url, str) or "://" not in url:
+        return None
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def _resolved(value: Any, secret: Callable[[str], str | None], service: str) -> Any:

@@ -18,7 +18,7 @@ COMMANDS = {
     "init": "Write a first spec, or a first component.",
     "check": "Check specs without starting anything.",
     "conform": "Check a live service against the specification.",
-    "models": "List, fetch and remove model files.",
+    "models": "List, fetch and remove model files; choose a running gateway's.",
     "components": "List the components that are installed.",
     "registry": "List, add and remove live services.",
     "doctor": "Find out what is wrong with this machine.",

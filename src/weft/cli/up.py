@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from weft.cli import placing
 from weft.cli.ports import PORTS
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
     help="Gateway processes on the one port.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for documents and state.")
+@placing.options
 @click.option("--reload", is_flag=True, help="Start again when a spec or a component's file has changed.")
 @click.option("--ends-with-stdin", is_flag=True, hidden=True)
 @click.option("--offline", is_flag=True, help="Take models from the cache only.")
@@ -74,6 +76,13 @@ def _up(
     reload: bool,
     ends_with_stdin: bool,
     offline: bool,
+    llm: tuple[str, ...],
+    embed: tuple[str, ...],
+    store: tuple[str, ...],
+    llm_key_file: Path | None,
+    embed_key_file: Path | None,
+    store_key_file: Path | None,
+    allow_model_host: tuple[str, ...],
 ) -> int:
     from weft.cli import reload as reloading
     from weft.cli.announce import Announcement
@@ -97,8 +106,14 @@ def _up(
         # Reached from everywhere, it is also called by this machine's own name, which no stranger's page has.
         hosts=[*allow_host, *([_address(host)] if host in EVERYWHERE else [])],
     )
+    running.host.hosts = list(allow_model_host)
+    asked = placing.Asked(
+        {"llm": llm, "embed": embed, "store": store},
+        {"llm": llm_key_file, "embed": embed_key_file, "store": store_key_file},
+    )
+    keys = placing.place(running, asked, settings)
     plans = running.load()
-    running.secrets = running.find_secrets(plans, settings)
+    running.secrets = running.find_secrets(plans, settings) | keys
     token = running.token = settings.access_token or new_token() if host not in LOOPBACK else None
     wanted = _port(host, port)
     if reload:
@@ -106,6 +121,7 @@ def _up(
             "up", *_flags(path, placement, split=split, workers=workers), "--port", str(wanted), "--host", host,
             "--ends-with-stdin", *(["--data", str(data)] if data else []), *(["--offline"] if offline else []),
             *(part for name in allow_host for part in ("--allow-host", name)),
+            *(part for name in allow_model_host for part in ("--allow-model-host", name)), *asked.flags(),
         ]  # fmt: skip
         return reloading.Reload(
             again,

@@ -420,7 +420,11 @@ class Choices:
         if model.startswith(("http://", "https://")) and model.partition("#")[0].endswith((".gguf", ".onnx")):
             self._check_cached(model)
         asking = reference.Asking(
-            self._ask, self._models, key, keeping.secret_name(service), "send it as 'key' beside the model"
+            self._ask,
+            self._models,
+            key,
+            keeping.secret_name(service),
+            "send it as 'key' beside the model; weft models use takes it from WEFT_LLM_KEY or --key-file",
         )
         found = await reference.find(model, contract, asking)
         config = dict(found.config)

@@ -40,6 +40,9 @@ KNOWN_PORTS: Final = (
 )
 """Where servers that speak OpenAI's API usually are, and which one it then usually is."""
 
+SLOW_BYTES: Final = 6_000_000_000
+"""All of a model is read for each token: above this size a processor with two channels of memory says two words a second."""
+
 OLLAMA: Final = "http://127.0.0.1:11434"
 
 _EMBEDS = re.compile(r"embed|minilm|(?:^|[/_-])(?:bge|gte|e5)[-_]", re.IGNORECASE)
@@ -200,7 +203,7 @@ def on_disk(statuses: list[ModelStatus], free_bytes: int | None) -> list[Offer]:
 
 
 def on_hub(there: set[str], free_bytes: int | None) -> list[Offer]:
-    """Well-known chat models of the hub that are not here, the largest that fits first, then the larger ones."""
+    """Well-known chat models of the hub that are not here, the best first that a processor can use, the large ones last."""
     offers = [
         _with_memory(
             Offer(
@@ -220,8 +223,8 @@ def on_hub(there: set[str], free_bytes: int | None) -> list[Offer]:
         for found in suggestions()
         if found.model not in there
     ]
-    fitting = [offer for offer in offers if offer.fits]
-    return [*reversed(fitting), *(offer for offer in offers if not offer.fits)]
+    fitting = [offer for offer in offers if offer.fits and (offer.download_bytes or 0) <= SLOW_BYTES]
+    return [*reversed(fitting), *(offer for offer in offers if offer not in fitting)]
 
 
 def _with_memory(offer: Offer, memory_bytes: int | None, free_bytes: int | None) -> Offer:

@@ -132,6 +132,8 @@ async def find(reference: str, contract: str, asking: Asking) -> Replacement:
         return store(reference)
     if contract not in KINDS:
         raise _refused(f"what fulfils the contract '{contract}' cannot be replaced by a model")
+    if "://" in reference and not re.match(r"(?:tei\+)?https?://", reference):
+        raise _refused(f"'{reference.partition('://')[0]}://' is no way to a model: http:// or https://")
     if reference.startswith("tei+"):
         if contract != "embedding":
             raise _refused("a TEI server makes embeddings: it cannot chat")
@@ -343,9 +345,11 @@ def _check_key(url: str, error: BackendStatusError | BackendReplyError, asking: 
 
 
 def _not_there(url: str, error: ServiceError) -> InvalidRequestError:
+    # An address that is not allowed says so itself, and nothing has to be started there.
+    is_absent = error.message.startswith("no connection")
     return _refused(
         f"nothing that can be used answers at {url}: {error.message}",
-        hint="start the server there, or look at the address and port" if error.hint is None else error.hint,
+        hint="start the server there, or look at the address and port" if is_absent else None,
     )
 
 

@@ -61,7 +61,7 @@ def inner_guard(networks: Sequence[Network] = PRIVATE) -> AddressGuard:
             if not any(address in network for network in networks):
                 raise UnreachableError(
                     f"{address} is outside of the networks that services may be in; name its host in a file of yours, "
-                    "or allow its network"
+                    "or allow it (weft up --allow-model-host NAME)"
                 )
 
     return check
