@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from weft.components.rag.library import Known, is_deictic, known, meant, mentioned, plain
+from weft.components.rag.library import Known, is_deictic, known, meant, mentioned, other, plain
 from weft.components.rag.salient import unit, without_headings
 from weft.components.rag.summary import Extract, which
 from weft.contracts.embedding import Embedder
@@ -86,15 +86,19 @@ class SideBySide:
         documents = await known(self._store, request.collection)
         if not documents:
             return EvidenceResponse(Evidence(request.query, [], answerable=False))
+        subjects = request.subjects[:MAX_THINGS]
+        fitting = [meant(subject, documents) for subject in subjects]
+        named = [found[0] for found in fitting if len(found) == 1]
         things: list[tuple[str, Known | None]] = []
-        for subject in request.subjects[:MAX_THINGS]:
-            found = meant(subject, documents)
+        for subject, found in zip(subjects, fitting, strict=True):
             if is_deictic(subject):
                 things += [(d.label, d) for d in _pointed(subject, request, documents, things)]
-            elif len(found) > 1 and _names_document(subject):
+                continue
+            if len(found) != 1 and named and len(others := other(subject, documents, named)) == 1:
+                found = others  # noqa: PLW2901 - the new handbook, beside that of 2019
+            if len(found) > 1 and _names_document(subject):
                 return EvidenceResponse(which(request.query, found))
-            else:
-                things.append((found[0].label, found[0]) if len(found) == 1 else (subject, None))
+            things.append((found[0].label, found[0]) if len(found) == 1 else (subject, None))
         if len(things) < 2:
             return EvidenceResponse(which(request.query, documents))
         quotes: list[Quote] = []

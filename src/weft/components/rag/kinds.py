@@ -114,6 +114,9 @@ _FINDS: Final = [
         rf"^(?:what|which)\s(?:of\s{_MINE})?{_DOCUMENTS}\s(?:mentions?|talks?\sabout|speaks?\s(?:of|about)|covers?|contains?|discuss(?:es)?|"
         r"deals?\swith|says?\s(?:something|anything)\sabout|(?:is|are)\sabout|describes?|has\s(?:something|anything)\s(?:on|about)|"
         r"have\s(?:something|anything)\s(?:on|about)|(?:is|are)\srelevant\s(?:to|for))\s(?P<a>.+)$",
+        rf"^(?:do|does|is|are)\s(?:there\s)?(?:any|one|some|either|none)\s(?:of\s)?{_MINE}{_DOCUMENTS}\s(?:that\s|which\s)?"
+        r"(?:mentions?|talks?\sabout|speaks?\s(?:of|about)|covers?|contains?|discuss(?:es)?|deals?\swith|describes?|"
+        r"say\s(?:something|anything)\sabout|have\s(?:something|anything)\s(?:on|about))\s(?P<a>.+)$",
         rf"^(?:do|have)\s(?:you|i|we)\s(?:have|got|know)?\s?(?:anything|something|any\s{_DOCUMENTS}|a\s{_DOCUMENTS}|any\sinformation)\s"
         r"(?:about|on|regarding|concerning|for)\s(?P<a>.+)$",
         rf"^(?:is|are)\sthere\s(?:anything|something|any\s{_DOCUMENTS}|a\s{_DOCUMENTS}|any\sinformation)\s(?:about|on|regarding|concerning)\s"
@@ -245,6 +248,7 @@ _TASK: Final = [
         r"^(?:act|behave|talk|speak|answer)\s(?:as|like)\s.+$",
         r"^what(?:'s|\sis)\s(?=[^a-z]*\d)[\d\s.,]+(?:[-+*/x×÷^%]|plus|minus|times|divided\sby)[\d\s.,()+*/x×÷^%-]+$",
         r"^[\d\s.,()]+[-+*/x×÷^][\d\s.,()+*/x×÷^-]+=?$",
+        r"^(?:how\smuch|how\smany|what)\b.*\d.*\b(?:times|plus|minus|divided\sby|multiplied\sby)\b.*\d.*$",
         r"^what(?:'s|\sis|\sare)\s(?:the\s)?(?:square\sroot|cube\sroot|derivative|integral|factorial)\sof\s.*$",
         r"^(?:what\sdo\syou\sthink|what(?:'s|\sis)\syour\s(?:opinion|view|take|favou?rite|guess|advice|recommendation)|do\syou\s(?:think|reckon|recommend|suggest|suppose|consider|find|like|believe|love|agree|feel|enjoy)|"
         r"how\sdo\syou\sfeel|which\sdo\syou\sprefer|would\syou\srather)\b.*$",
@@ -276,7 +280,7 @@ def classify(text: str) -> Asked:
     """What a message asks for."""
     if is_small_talk(text):
         return Asked("talk")
-    plain = " ".join(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())
+    plain = " ".join(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("'ve ", " have ").split())
     if len(plain) > 300:
         # What is pasted with a message is not asked by it: its first and last sentence are looked at.
         plain = _ends(plain)

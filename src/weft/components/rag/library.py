@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from weft.contracts.store import ListRequest, ReadRequest, Store
+from weft.contracts.store import ListRequest, ReadRequest, Store, StoredFile
 from weft.text import fold, stem, words
 from weft.types import Document, Message
 
@@ -31,16 +31,21 @@ ALIKE: Final = 0.6
 MAX_NAME: Final = 100
 """Characters of a name that are printed."""
 
+MAX_OPENING: Final = 80
+"""Characters of a first line that is taken for a title."""
+
 _EXTENSION: Final = re.compile(r"\.[a-z0-9]{1,5}$", re.IGNORECASE)
 _GENERIC: Final = frozenset(
     "the a an my our your this that these those it its document documents doc docs file files called named titled entitled "
-    "of in from please one whole entire full content contents text pdf docx pptx xlsx md txt csv html and".split()
+    "of in from about on please one whole entire full content contents text pdf docx pptx xlsx md txt csv html and".split()
 )
 """Words that say that a document is meant, and not which."""
 _DEICTIC: Final = frozenset(
     "it this that these those them they both all two one same document documents doc docs file files text pdf pdfs the my "
     "our your of".split()
 )
+_LATEST: Final = frozenset("new newer newest current latest present recent updated actual other".split())
+"""Words by which one of several documents is told from the one that was named with it."""
 
 
 class Known(Struct, frozen=True):
@@ -50,12 +55,14 @@ class Known(Struct, frozen=True):
         name: What it is listed and read under.
         title: What a person calls it.
         passages: How many the caller may read.
+        opening: Its first line, which is a title too where it is short.
     """
 
     name: str
     title: str
     passages: int
     pages: int | None = None
+    opening: str = ""
 
     @property
     def label(self) -> str:
@@ -71,23 +78,19 @@ async def known(store: Store, collection: str) -> list[Known]:
     files = (await store.list(ListRequest(collection))).files
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def look(name: str) -> tuple[str, int, int | None]:
+    async def look(file: StoredFile) -> Known:
         async with gate:
-            reply = await store.read(ReadRequest(name, limit=1, collection=collection))
-        title = reply.documents[0].title if reply.documents else None
-        return title or "", reply.total, _pages(reply.documents)
+            reply = await store.read(ReadRequest(file.name, limit=1, collection=collection))
+        first = reply.documents[0] if reply.documents else Document("")
+        pages = _number(file.metadata.get("pages")) or _number(first.metadata.get("pages"))
+        opening = first.text.strip().partition("\n")[0].strip("# ")
+        return Known(
+            file.name, first.title or "", reply.total, pages, opening if len(opening) <= MAX_OPENING else ""
+        )
 
-    looked = await asyncio.gather(*(look(file.name) for file in files[:MAX_TITLES]))
-    found = [
-        Known(file.name, title, total, _number(file.metadata.get("pages")) or pages)
-        for file, (title, total, pages) in zip(files, looked, strict=False)
-        if total
-    ]
+    looked = await asyncio.gather(*(look(file) for file in files[:MAX_TITLES]))
+    found = [document for document in looked if document.passages]
     return found + [Known(file.name, "", file.chunks) for file in files[MAX_TITLES:]]
-
-
-def _pages(documents: Sequence[Document]) -> int | None:
-    return _number(documents[0].metadata.get("pages")) if documents else None
 
 
 def _number(value: Any) -> int | None:
@@ -113,6 +116,16 @@ def meant(subject: str, documents: Sequence[Known]) -> list[Known]:
         if fitting:
             return fitting
     return []
+
+
+def other(subject: str, documents: Sequence[Known], named: Sequence[Known]) -> list[Known]:
+    """The documents that fit ``the new handbook`` or ``the other one`` beside those that are named already."""
+    asked = [word for word in _parts(subject) if word not in _LATEST]
+    return [
+        d
+        for d in documents
+        if d not in named and all(word in {*_parts(d.name), *_parts(d.title)} for word in asked)
+    ]
 
 
 def nearest(subject: str, documents: Sequence[Known], *, count: int = 3) -> list[Known]:
@@ -176,7 +189,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _has_all(asked: Sequence[str], document: Known, *, alike: bool) -> bool:
-    have = {*_parts(document.name), *_parts(document.title)}
+    have = {*_parts(document.name), *_parts(document.title), *_parts(document.opening)}
     if alike:
         return all(word in have or difflib.get_close_matches(word, have, 1, CLOSE) for word in asked)
     return all(word in have for word in asked)

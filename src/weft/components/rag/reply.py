@@ -73,6 +73,9 @@ MAX_NEAR: Final = 2
 _ITEM = re.compile(r"^(?:[-*\u2022]|#{1,6})\s+")
 
 
+_POINT = re.compile(r"^(?:[-*\u2022]|#{1,6}|\d{1,3}[.)])\s+")
+
+
 class ReplyRequest(Struct, omit_defaults=True):
     """What the documents say, what the model says, and what the caller asked for.
 
@@ -220,7 +223,7 @@ class QuoteAndAnswer:
         evidence, kind = request.evidence, request.kind
         if kind == "task":
             larger = NEEDS_LARGER.replace("{model}", _called(model))
-            near = evidence.quotes if evidence.answerable else []
+            near = without_headings(evidence.quotes, MAX_NEAR) if evidence.answerable else []
             return _alone(f"{larger}\n\n{ABOUT_IT}\n" if near else larger, near, most=MAX_SHOWN)
         if not evidence.quotes:
             return _alone(evidence.note or NO_DOCUMENTS)
@@ -389,7 +392,7 @@ def _cited(
     about = place = ""
     for number, quote in enumerate(quotes, 1):
         document = quote.document
-        words = _ITEM.sub("", for_people(quote.text))
+        words = (_POINT if style == "points" else _ITEM).sub("", for_people(quote.text))
         if most is not None and len(words) > most:
             words = words[: most - 1].rstrip() + "\u2026"
         if quote.about and quote.about != about:

@@ -110,6 +110,16 @@ def without_headings(quotes: Sequence[Quote], count: int) -> list[Quote]:
                     break  # the sentence begins with the heading's words
                 start += len(text) - len(rest.lstrip())
                 text = rest.lstrip()
+        # A first paragraph without a stop is a heading that the passage does not know of.
+        above, gap, rest = text.partition("\n\n")
+        if (
+            gap
+            and rest.strip()
+            and len(above) <= 80
+            and not above.rstrip().endswith((".", "!", "?", ":", ";"))
+        ):
+            start += len(text) - len(rest.lstrip())
+            text = rest.lstrip()
         if text and len(text.split()) > 2:
             kept.append(replace(quote, text=text, start=start) if text != quote.text else quote)
     return (kept or list(quotes))[:count]

@@ -24,7 +24,7 @@ _TALK: Final[dict[Talk, str]] = {
     # The order matters where one message is several: "hello, what can you do" asks for abilities.
     "abilities": r"""what\s(?:all\s)?(?:can|could|do)\s(?:you|i|we)\s(?:do|ask)(?:\s(?:you|here|for\sme|with\s(?:this|you|it)|exactly))*
         | what\s(?:are\syou\s(?:for|good\sat|good\sfor|capable\sof|able\sto\sdo)|(?:is|are)\syour\s(?:purpose|capabilities|features|functions|skills|abilities))
-        | what\s(?:kinds?|sorts?|types?)\sof\s(?:questions?|things|requests?)\s(?:can|could|do|may|should)\s(?:i|you|we)\s(?:ask|answer|do|handle)(?:\s(?:you|here))?
+        | what\s(?:kinds?|sorts?|types?)\sof\s(?:questions?|things|requests?)\s(?:can|could|do|may|should)\s(?:i|you|we)\s(?:ask|answer|do|handle)(?:\s(?:you|here|about))*
         | what\s(?:questions?|things)\s(?:can|could|may|should)\s(?:i|you|we)\s(?:ask|answer|do)(?:\s(?:you|here))?
         | what\s(?:should|may)\si\s(?:ask|do)(?:\s(?:you|here|now|first))*
         | how\s(?:does\s(?:this|it)\swork|do\s(?:i|you)\s(?:use\s(?:this|you|it)|work)|can\s(?:you\shelp(?:\sme)?|i\suse\s(?:this|you|it))|to\suse\s(?:this|you|it)|do\si\s(?:start|begin))
@@ -34,7 +34,7 @@ _TALK: Final[dict[Talk, str]] = {
     "self": r"""(?:who|what)(?:'s|\sis|\sare|'re)\s(?:you|this)(?:\sexactly)? | (?:who|what)\sam\si\s(?:talking|speaking|chatting)\s(?:to|with)
         | what(?:'s|\sis)\syour\sname | do\syou\shave\sa\sname | (?:who|what)\s(?:made|built|created|developed|wrote|runs)\syou
         | are\syou\s(?:an?\s)?(?:real\s)?(?:ai|bot|robot|human|person|machine|chatgpt|gpt|llm|alive|real|computer|program|there)(?:\sor\s(?:an?\s)?\w+)*
-        | (?:what|which)\s(?:language\s)?(?:model|llm|ai)\s(?:are\syou|do\syou\suse|is\sthis|are\syou\susing|is\srunning|do\syou\srun)
+        | (?:what|which)\s(?:language\s)?(?:model|llm|ai)\s(?:are\syou(?:\s(?:running|using|based)(?:\son)?)?|do\syou\suse|is\sthis|are\syou\susing|is\srunning|do\syou\srun)
         | (?:introduce|tell\sme\s(?:something\s)?about)\syourself""",
     "thanks": r"""(?:many\s|no\s|ok\s|great\s)?(?:thanks?|thx|ty|cheers|merci|danke|gracias)(?:\s(?:you|a\slot|a\sbunch|a\smillion|so\smuch|very\smuch|again|for\s(?:(?:your|the|all)\s(?:\w+\s?){1,3}|that|this|it)|everyone|all))*
         | (?:i\s)?appreciate\s(?:it|that|your\shelp) | much\sappreciated | that\s(?:was|is|'s)\s(?:very\s|really\s|so\s)?(?:helpful|useful|great|perfect|all|it|kind)
