@@ -1,99 +1,25 @@
-"""The chat page in a real browser: what a person sees, and what a hostile document cannot do."""
+"""The chat page over ChatQnA with its own model: what a person does with a document."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chatqna_process import HANDBOOK, QUESTION, Gateway
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-Browser, Page, expect = playwright.Browser, playwright.Page, playwright.expect
-expect.set_options(timeout=30_000)  # a model on a busy machine takes its time
+expect = playwright.expect
+
+from page_moves import answered, ask, hand_over, picture, side  # noqa: E402 - needs playwright
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.browser, pytest.mark.system("chromium")]
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 IMAGE = "<img src=x onerror=\"document.title='owned'\">"
-PHONE = {"width": 360, "height": 640}
-
-SPEC = """\
-apiVersion: weft/v1
-kind: Services
-services:
-  echo: {component: ./echo.py:Echo}
----
-apiVersion: weft/v1
-kind: Megaservice
-name: echo
-version: "1.0.0"
-contract: chat
-nodes:
-  answer: {service: echo, fill_from: request}
-output: answer
-"""
-
-COMPONENT = """\
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-from weft.contracts.chat import ChatChunk, ChatRequest, ChatResponse, ChunkChoice, Delta, collect
-
-
-class Echo:
-    \"\"\"Says what it was asked, word by word; asked for 'forever', until nobody listens any more.\"\"\"
-
-    async def invoke(self, request: ChatRequest) -> ChatResponse:
-        return collect([chunk async for chunk in self.stream(request)])
-
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
-        text = request.messages[-1].text()
-        if text == "fail":
-            yield self._chunk("half an ans")
-            raise RuntimeError("the model broke")
-        for word in text.split(" "):
-            yield self._chunk(f"{word} ")
-        try:
-            while "forever" in text:
-                yield self._chunk("and on ")
-                await asyncio.sleep(0.01)
-        finally:
-            Path(__file__).with_name("closed").touch()
-        yield self._chunk(None, "stop")
-
-    def _chunk(self, text, end=None):
-        return ChatChunk("1", "echo", [ChunkChoice(0, Delta(content=text), end)])
-"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway whose model says what it was asked."""
-    folder = tmp_path_factory.mktemp("echo")
-    (folder / "echo.py").write_text(COMPONENT)
-    (folder / "spec.yaml").write_text(SPEC)
-    running = Gateway(folder / "data", spec=str(folder / "spec.yaml"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -104,169 +30,117 @@ def chatqna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     running.stop()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page on which any error of a script, and any request to elsewhere, fails the test."""
-    context = browser.new_context(viewport={"width": 1000, "height": 640})
-    opened = context.new_page()
-    opened.set_default_timeout(20_000)
-    faults: list[str] = []
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: (
-            None
-            if re.match(r"http://(127\.0\.0\.1|localhost)[:/]", request.url)
-            else faults.append(request.url)
-        ),
-    )
-    yield opened
-    context.close()
-    assert not faults
-
-
-def ask(page: Page, text: str) -> None:
-    page.get_by_label("Your question").fill(text)
-    page.get_by_role("button", name="Ask").click()
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep a picture where ``WEFT_PICTURES`` names a folder: to be looked at."""
-    if folder := os.environ.get("WEFT_PICTURES"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
-def test_a_document_is_handed_over_and_asked(page: Page, chatqna: Gateway) -> None:
-    """Upload, ask, and the streamed answer quotes the document and names it; then it is deleted."""
+def test_a_document_is_handed_over_asked_opened_and_deleted(page: Any, chatqna: Gateway) -> None:
+    """The streamed answer quotes the document; the citation opens it, marked, at its place; then it is deleted."""
     page.goto(chatqna.url)
     expect(page.locator("#welcome")).to_contain_text("Hand over a document")
-    picture(page, "empty")
-    page.locator("#files").set_input_files(
-        {"name": "handbook.txt", "mimeType": "text/plain", "buffer": HANDBOOK.encode()}
-    )
-    expect(page.locator("#progress")).to_have_text("handbook.txt: ingested")
-    expect(page.locator("#list")).to_contain_text("handbook.txt")
+    size = page.viewport_size["width"]
+    picture(page, f"empty-{size}")
+    hand_over(page, "handbook.txt", HANDBOOK)
     ask(page, QUESTION)
-    answer = page.locator("li.assistant")
-    expect(answer.locator(".text")).to_contain_text("“New employees have 30 days of leave per year.” [1]")
-    expect(answer.locator(".sources")).to_have_text("[1] handbook.txt")
-    expect(page.get_by_role("button", name="Ask")).to_be_visible()
-    picture(page, "answer")
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Delete handbook.txt").click()
+    answer = answered(page)
+    expect(answer.locator("blockquote").first).to_contain_text(
+        "“New employees have 30 days of leave per year.”"
+    )
+    expect(answer.locator(".sources li").first).to_contain_text("handbook.txt")
+    assert "(handbook.txt)" not in answer.locator(".text").inner_text()  # the button says it
+    assert page.evaluate("document.documentElement.scrollWidth") <= size
+    picture(page, f"answer-{size}")
+
+    cite = answer.locator(".cite").first
+    expect(cite).to_have_accessible_name("1: source handbook.txt")
+    cite.click()
+    passage = page.get_by_role("dialog", name="handbook.txt")
+    expect(passage.locator("mark")).to_have_text("New employees have 30 days of leave per year.")
+    expect(passage.locator("mark")).to_be_in_viewport()
+    expect(passage).to_contain_text("It was founded in 2024 by Ada Muster")
+    picture(page, f"passage-{size}")
+    page.keyboard.press("Escape")
+    expect(passage).to_be_hidden()
+    expect(cite).to_be_focused()
+
+    expect(answer.locator(".steps summary")).to_contain_text("services")
+    answer.locator(".steps summary").click()
+    for step in ("retrieve", "evidence", "answer"):
+        expect(answer.locator(".steps")).to_contain_text(step)
+
+    side(page)
+    page.get_by_role("button", name="Delete handbook.txt", exact=True).click()
+    page.get_by_role("dialog", name="Delete this document?").get_by_role("button", name="Delete").click()
+    side(page)
     expect(page.locator("#list li")).to_have_count(0)
 
 
-def test_a_hostile_document_does_nothing(page: Page, chatqna: Gateway) -> None:
+def test_a_hostile_document_does_nothing(new_page: Callable[..., Any], chatqna: Gateway) -> None:
     """Mark-up in a document, in its name, in a question and in an answer is text; nothing of it is run or loaded."""
+    page = new_page()
     page.goto(chatqna.url)
-    text = f"The secret word of the harbour is {IMAGE} swordfish."
-    page.locator("#files").set_input_files(
-        {"name": "<img src=x onerror=alert(1)>.txt", "mimeType": "text/plain", "buffer": text.encode()}
-    )
-    expect(page.locator("#list")).to_contain_text("<img src=x onerror=alert(1)>.txt")
+    name = "<img src=x onerror=alert(1)>.txt"
+    page.on("dialog", lambda _: pytest.fail("a script of a document ran"))
+    hand_over(page, name, f"The secret word of the harbour is {IMAGE} swordfish.\n")
     ask(page, f"What is the secret word of the harbour? {IMAGE}")
+    answer = answered(page)
     expect(page.locator("li.user")).to_contain_text(IMAGE)
-    expect(page.locator("li.assistant .text")).to_contain_text("swordfish")
-    expect(page.get_by_role("button", name="Ask")).to_be_visible()
-    assert page.locator("img").count() == 0
+    expect(answer.locator(".text")).to_contain_text("swordfish")
+    answer.locator(".cite").first.click()
+    expect(page.locator("#passage mark").first).to_contain_text("swordfish")
+    expect(page.locator("#passage h2")).to_contain_text(name)
+    assert page.locator("img, #messages script, #passage script").count() == 0
     assert page.title() == "Weft"
     picture(page, "hostile")
+    page.locator("#passage-close").click()
+    page.get_by_role("button", name=f"Delete {name}", exact=True).click()
+    page.locator("#confirm-act").click()
+    expect(page.locator("#list li")).to_have_count(0)
 
 
-def test_an_answer_that_is_mark_up_is_text(page: Page, echo: Gateway) -> None:
-    """What the model says is shown, not run, also while it streams."""
-    page.goto(echo.url)
-    ask(page, f"{IMAGE} <script>document.title='owned'</script>")
-    expect(page.locator("li.assistant .text")).to_contain_text("</script>")
-    assert page.locator("img, #messages script").count() == 0
-    assert page.title() == "Weft"
+def test_a_collection_is_made_asked_and_deleted(page: Any, chatqna: Gateway) -> None:
+    """What is in it is found in it, and is not found in the default one."""
+    name = f"team{page.viewport_size['width']}"
+    page.goto(chatqna.url)
+    side(page)
+    page.locator("#collection").select_option(label="New collection …")
+    box = page.get_by_role("dialog", name="New collection")
+    box.get_by_label("Name").fill("no good name")
+    box.get_by_role("button", name="Use it").click()
+    expect(box.get_by_role("alert")).to_contain_text("A name has letters")
+    box.get_by_label("Name").fill(name)
+    box.get_by_role("button", name="Use it").click()
+    side(page)
+    expect(page.locator("#collection")).to_have_value(name)
+    hand_over(page, "team.txt", "The team meets on Thursdays at nine in the blue room.\n")
+    ask(page, "On which day does the team meet?")
+    expect(answered(page).locator("blockquote")).to_contain_text("Thursdays")
+    page.locator(".cite").first.click()
+    expect(page.locator("#passage mark")).to_contain_text("Thursdays")
+    page.locator("#passage-close").click()
+
+    side(page)
+    page.locator("#collection").select_option("default")
+    expect(page.locator("#list li")).to_have_count(0)
+    ask(page, "On which day does the team meet?")
+    assert "Thursdays" not in answered(page).inner_text()
+
+    page.reload()
+    side(page)
+    page.locator("#collection").select_option(name)
+    page.get_by_role("button", name="Delete this collection").click()
+    page.locator("#confirm-act").click()
+    side(page)
+    expect(page.locator("#collection")).to_have_value("default")
+    expect(page.locator(f"#collection option[value={name}]")).to_have_count(0)
 
 
-def test_the_policy_forbids_foreign_and_inline_code(page: Page, echo: Gateway) -> None:
-    """The page comes with a policy under which injected code would not run if it got into the page after all."""
-    reply = page.goto(echo.url)
-    assert reply is not None
-    policy = reply.headers["content-security-policy"]
-    assert "default-src 'self'" in policy
-    assert "unsafe" not in policy
-    assert reply.headers["x-content-type-options"] == "nosniff"
-    page.evaluate("""() => {
-        const image = document.createElement('div');
-        image.innerHTML = '<img src=/nothing onerror="document.title=\\'owned\\'">';
-        document.body.append(image);
-        const script = document.createElement('script');
-        script.textContent = "document.title='owned'";
-        document.body.append(script);
-        return new Promise((done) => image.firstChild.addEventListener('error', done));
-    }""")
-    assert page.title() == "Weft"
-
-
-def test_stop_ends_the_answer_on_both_sides(page: Page, echo: Gateway) -> None:
-    """The button appears while an answer comes; pressed, the server stops too, and the next question is answered."""
-    page.goto(echo.url)
-    closed = echo.folder.parent / "closed"
-    closed.unlink(missing_ok=True)
-    ask(page, "go on forever")
-    expect(page.locator("li.assistant .text")).to_contain_text("and on and on")
-    stop = page.get_by_role("button", name="Stop")
-    expect(stop).to_be_visible()
-    picture(page, "streaming")
-    stop.click()
-    expect(page.locator("li.assistant .note")).to_have_text("Stopped.")
-    expect(stop).to_be_hidden()
-    said = page.locator("li.assistant .text").inner_text()
-    ask(page, "hello again")
-    expect(page.locator("li.assistant .text").nth(1)).to_contain_text("hello again")
-    assert page.locator("li.assistant .text").first.inner_text() == said
-    assert closed.exists()  # the component was told before the next question was answered
-
-
-def test_an_answer_that_breaks_off_says_so(page: Page, echo: Gateway) -> None:
-    """What came stays, the error is under it, and the conversation goes on."""
-    page.goto(echo.url)
-    ask(page, "fail")
-    expect(page.locator("li.assistant .text")).to_have_text("half an ans")
-    expect(page.locator("li.assistant .error")).to_contain_text("component")
-    ask(page, "still there")
-    expect(page.locator("li.assistant .text").nth(1)).to_contain_text("still there")
-    picture(page, "error")
-
-
-def test_a_new_chat_forgets_the_one_before(page: Page, echo: Gateway) -> None:
-    """Also one whose answer is still coming: nothing of it is sent with the next question."""
-    page.goto(echo.url)
-    ask(page, "go on forever")
-    expect(page.locator("li.assistant .text")).to_contain_text("and on")
-    page.get_by_role("button", name="New chat").click()
-    expect(page.locator("#messages li")).to_have_count(0)
-    with page.expect_request("**/v1/chat/completions") as sent:
-        ask(page, "who are you")
-    body = json.loads(sent.value.post_data or "")
-    assert body["messages"] == [{"role": "user", "content": "who are you"}]
-    expect(page.locator("li.assistant .text")).to_contain_text("who are you")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_works_on_a_phone(browser: Browser, chatqna: Gateway, scheme: str) -> None:
-    """At 360 pixels nothing is cut off, everything can be reached, and an answer can be read; light and dark."""
-    context = browser.new_context(viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    try:
-        page.goto(chatqna.url)
-        page.locator("#files").set_input_files(
-            {"name": "handbook.txt", "mimeType": "text/plain", "buffer": HANDBOOK.encode()}
-        )
-        expect(page.locator("#list")).to_contain_text("handbook.txt")
-        ask(page, QUESTION)
-        expect(page.locator("li.assistant .sources")).to_contain_text("handbook.txt")
-        expect(page.get_by_role("button", name="Ask")).to_be_in_viewport()
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        picture(page, f"phone-{scheme}")
-    finally:
-        context.close()
+def test_the_page_is_small(chatqna: Gateway, new_page: Callable[..., Any]) -> None:
+    """All that the page loads is its own files, under 120 kB."""
+    page = new_page()
+    sizes: dict[str, int] = {}
+    page.on("response", lambda reply: sizes.update({reply.url.removeprefix(chatqna.url): len(reply.body())}))
+    page.goto(chatqna.url)
+    expect(page.locator("#welcome")).to_be_visible()
+    files = {path: size for path, size in sizes.items() if not path.startswith("/v1/")}
+    assert set(files) == {"/", "/static/chat.css", "/static/chat.js", "/static/early.js"}
+    assert sum(files.values()) < 120_000
 
 
 @pytest.mark.system("npm")

@@ -151,7 +151,7 @@ export class BetterModel {
     else if (last?.state === "failed") problem.textContent = `${last.model}: ${last.error ?? "it could not be used"}`;
     back.hidden = current.is_default || busy;
     back.textContent = `Back to ${current.default_model}`;
-    const found = this.choices!.offers.filter((offer) => offer.contract === "chat");
+    const found = this.choices!.offers.filter((offer) => offer.contract === "chat" && offer.model !== current.model && offer.model !== current.default_model);
     element("models-none").hidden = found.length > 0;
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["model"] : undefined;
     offers.replaceChildren(...found.map((offer) => this.offer(offer, current, busy)));
