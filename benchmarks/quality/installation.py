@@ -53,18 +53,20 @@ class Installation:
         """Delete every document."""
         await self.call("documents", DeleteRequest("all"), "delete")
 
-    async def retrieve(self, question: str, k: int = PASSAGES, search_type: Any = None) -> list[Document]:
+    async def retrieve(
+        self, question: str, k: int = PASSAGES, search_type: Any = None, fusion: Any = None
+    ) -> list[Document]:
         """Passages, best first."""
-        reply = await self.call("retriever", RetrieveRequest(question, k, search_type))
+        reply = await self.call("retriever", RetrieveRequest(question, k, search_type, fusion=fusion))
         return list(reply.documents)
 
-    async def rerank(self, question: str, documents: list[Document], top_n: int | None = None) -> list[Document]:
+    async def rerank(
+        self, question: str, documents: list[Document], top_n: int | None = None
+    ) -> list[Document]:
         """The best of them first."""
         return list((await self.call("reranker", RerankRequest(question, documents, top_n))).documents)
 
-    async def read(
-        self, question: str, documents: list[Document], max_quotes: int | None = None
-    ) -> Evidence:
+    async def read(self, question: str, documents: list[Document], max_quotes: int | None = None) -> Evidence:
         """The sentences that answer."""
         return (await self.call("reader", EvidenceRequest(question, documents, max_quotes))).evidence
 

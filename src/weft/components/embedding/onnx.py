@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar, Final
 
+from msgspec import Raw
+
+from weft.components.embedding.remembered import Remembered
 from weft.contracts.embedding import EmbeddingDescription, EmbeddingRequest, EmbeddingResponse
 from weft.errors import InvalidRequestError, MissingExtraError, OverloadedError, ServiceError
 from weft.host import Host, Lane
@@ -45,6 +48,7 @@ class OnnxEmbedder:
         threads: Processor threads; None is all that the service may use.
         languages: ISO 639-1 codes of those that the model was trained for; documents in others are refused when
             they are taken in. None: what is known of the model by its name, else any.
+        remember: Of how many short texts (questions, sentences) the vectors are kept in memory, for each tenant its own.
     """
 
     exclusive: ClassVar[bool] = True
@@ -58,7 +62,9 @@ class OnnxEmbedder:
         queue: int = 8192,
         threads: int | None = None,
         languages: list[str] | None = None,
+        remember: int = 4096,
     ) -> None:
+        self._remembered = Remembered(remember)
         self._model, self._batch, self._queue, self._threads = model, batch, queue, threads
         self._languages = languages if languages is not None else ["en"] if model in ENGLISH else None
         self._digest: str | None = None
@@ -112,15 +118,24 @@ class OnnxEmbedder:
             raise ServiceError("the model is not loaded", component="onnx-embedder")
         if len(self._waiting) + len(request.texts) > self._queue:
             raise OverloadedError(f"{len(self._waiting)} texts are waiting to be embedded", retry_after_s=1)
-        encodings = await lane.run(self._tokenizer.encode_batch_fast, request.texts)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        pending = _Pending(encodings, done)
-        self._waiting += [(pending, index) for index in range(len(encodings))]
-        wake.set()
-        await done
-        tokens = sum(len(encoding.ids) for encoding in encodings)
+        known = [self._remembered.get(text) for text in request.texts]
+        new = [text for text, found in zip(request.texts, known, strict=True) if found is None]
+        made: list[tuple[Raw, int]] = []
+        if new:
+            encodings = await lane.run(self._tokenizer.encode_batch_fast, new)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            pending = _Pending(encodings, done)
+            self._waiting += [(pending, index) for index in range(len(encodings))]
+            wake.set()
+            await done
+            for text, encoding, numbers in zip(new, encodings, pending.vectors, strict=True):
+                made.append((vector(numbers), len(encoding.ids)))
+                self._remembered.put(text, *made[-1])
+        rest = iter(made)
+        both = [found if found is not None else next(rest) for found in known]
+        tokens = sum(count for _, count in both)
         return EmbeddingResponse(
-            [vector(numbers) for numbers in pending.vectors],
+            [embedding for embedding, _ in both],
             self._model,
             Usage(prompt_tokens=tokens, total_tokens=tokens),
         )

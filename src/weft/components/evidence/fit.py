@@ -41,6 +41,27 @@ class Weights(NamedTuple):
     passage: float = 0.3
 
 
+class Measures(NamedTuple):
+    """What is measured of a sentence; all but ``lacks_answer`` are 0 to 1.
+
+    Attributes:
+        near: Its cosine to the question.
+        shared: How much of the question's words it has, by how rare they are.
+        around: The same with the words of the sentence before, the headings above and a table's header.
+        rank: The passage's score against the best passage's.
+        lacks_answer: Whether it has no number, time or name where one is asked for.
+        passage_near, passage_shared: Of its whole passage.
+    """
+
+    near: float
+    shared: float
+    around: float
+    rank: float
+    lacks_answer: bool
+    passage_near: float
+    passage_shared: float
+
+
 @dataclass(slots=True)
 class Candidate:
     """A sentence of a passage.
@@ -48,8 +69,6 @@ class Candidate:
     Attributes:
         is_heading: Whether it is one of the headings that the passage stands under, or names the columns of a table.
         header: Of a table's row: the row that names the columns; empty for what is no row, and for that one itself.
-        score: How well it fits against the others, 0 to 1.
-        support: How sure it is that it answers at all, 0 to 1.
     """
 
     passage: int
@@ -57,79 +76,10 @@ class Candidate:
     span: Span
     is_heading: bool = False
     header: str = ""
-    score: float = 0.0
-    support: float = 0.0
 
-
-class Passage(NamedTuple):
-    """A passage to read.
-
-    Attributes:
-        vector: Of the whole passage.
-        rank: Its score against the best passage's, 0 to 1.
-    """
-
-    document: Document
-    vector: Sequence[float]
-    rank: float
-
-
-def weigh(
-    query: str,
-    question: Sequence[float],
-    passages: Sequence[Passage],
-    candidates: Sequence[Candidate],
-    vectors: Sequence[Sequence[float]],
-    weights: Weights,
-) -> None:
-    """Set the scores of the candidates, which are in the order of the text.
-
-    Args:
-        query: The question.
-        question: Its vector.
-        passages: What is read.
-        candidates: Their sentences.
-        vectors: Of the sentences.
-        weights: What each measure counts.
-    """
-    wanted, said = asked(query), {*words(query)}
-    found = [terms(_text(passages, candidate)) for candidate in candidates]
-    rare = rarity(found)
-    above = [_heading(passage.document) for passage in passages]
-    whole = []
-    for index, passage in enumerate(passages):
-        everything = (
-            term for c, part in zip(candidates, found, strict=True) if c.passage == index for term in part
-        )
-        shared = overlap(wanted, [*above[index], *everything], rare)
-        whole.append(_fit(cosine(question, passage.vector), shared, weights))
-    last: Candidate | None = None
-    before: Sequence[str] = ()
-    for candidate, own, vector in zip(candidates, found, vectors, strict=True):
-        if candidate.header:
-            before = terms(candidate.header)
-        elif last is None or (last.passage, last.position + 1) != (candidate.passage, candidate.position):
-            before = ()
-        shared = overlap(wanted, own, rare)
-        around = overlap(wanted, [*own, *before, *above[candidate.passage]], rare)
-        fit = _fit(cosine(question, vector), shared + weights.carried * (around - shared), weights)
-        passage = passages[candidate.passage]
-        score = (fit + weights.rank * passage.rank) / (1 + weights.rank)
-        if lacks_answer(query, said, _text(passages, candidate)):
-            score -= weights.kind
-        if candidate.is_heading:
-            score *= HEADING_SHARE
-        candidate.score = max(score, 0.0)
-        candidate.support = (fit + weights.passage * whole[candidate.passage]) / (1 + weights.passage)
-        last, before = candidate, own
-
-
-def _fit(nearness: float, shared: float, weights: Weights) -> float:
-    return weights.meaning * max(nearness, 0.0) + (1 - weights.meaning) * shared
-
-
-def _text(passages: Sequence[Passage], candidate: Candidate) -> str:
-    return passages[candidate.passage].document.text[candidate.span.start : candidate.span.end]
+    def text(self, documents: Sequence[Document]) -> str:
+        """Its words, of the passages that were read."""
+        return documents[self.passage].text[self.span.start : self.span.end]
 
 
 def candidates_of(index: int, document: Document, most: int) -> list[Candidate]:
@@ -148,6 +98,80 @@ def candidates_of(index: int, document: Document, most: int) -> list[Candidate]:
             found.append(Candidate(index, position, span, is_heading or not header, header))
             header = header or text
     return found
+
+
+def measures(
+    query: str,
+    question: Sequence[float],
+    documents: Sequence[Document],
+    passages: Sequence[Sequence[float]],
+    candidates: Sequence[Candidate],
+    vectors: Sequence[Sequence[float]],
+) -> list[Measures]:
+    """What is measured of each sentence.
+
+    Args:
+        query: The question.
+        question: Its vector.
+        documents: The passages, best first.
+        passages: Their vectors.
+        candidates: Their sentences, in the order of the text.
+        vectors: Of the sentences.
+    """
+    wanted, said = asked(query), {*words(query)}
+    found = [terms(candidate.text(documents)) for candidate in candidates]
+    rare = rarity(found)
+    above = [_heading(document) for document in documents]
+    best = max((document.score or 0.0 for document in documents), default=0.0)
+    whole = []
+    for index, (document, vector) in enumerate(zip(documents, passages, strict=True)):
+        inside = (
+            term for c, part in zip(candidates, found, strict=True) if c.passage == index for term in part
+        )
+        rank = max(document.score or 0.0, 0.0) / best if best > 0 else 0.0
+        whole.append(
+            (rank, max(cosine(question, vector), 0.0), overlap(wanted, [*above[index], *inside], rare))
+        )
+    measured = []
+    last: Candidate | None = None
+    before: Sequence[str] = ()
+    for candidate, own, vector in zip(candidates, found, vectors, strict=True):
+        if candidate.header:
+            before = terms(candidate.header)
+        elif last is None or (last.passage, last.position + 1) != (candidate.passage, candidate.position):
+            before = ()
+        rank, passage_near, passage_shared = whole[candidate.passage]
+        measured.append(
+            Measures(
+                near=max(cosine(question, vector), 0.0),
+                shared=overlap(wanted, own, rare),
+                around=overlap(wanted, [*own, *before, *above[candidate.passage]], rare),
+                rank=rank,
+                lacks_answer=lacks_answer(query, said, candidate.text(documents)),
+                passage_near=passage_near,
+                passage_shared=passage_shared,
+            )
+        )
+        last, before = candidate, own
+    return measured
+
+
+def score(measured: Measures, weights: Weights, *, is_heading: bool = False) -> float:
+    """How well a sentence fits against the others, 0 to 1."""
+    total = (_fit(measured, weights) + weights.rank * measured.rank) / (1 + weights.rank)
+    total -= weights.kind * measured.lacks_answer
+    return max(total * (HEADING_SHARE if is_heading else 1.0), 0.0)
+
+
+def support(measured: Measures, weights: Weights) -> float:
+    """How sure it is that a sentence answers at all, 0 to 1."""
+    passage = weights.meaning * measured.passage_near + (1 - weights.meaning) * measured.passage_shared
+    return (_fit(measured, weights) + weights.passage * passage) / (1 + weights.passage)
+
+
+def _fit(measured: Measures, weights: Weights) -> float:
+    shared = measured.shared + weights.carried * (measured.around - measured.shared)
+    return weights.meaning * measured.near + (1 - weights.meaning) * shared
 
 
 def _heading(document: Document) -> list[str]:

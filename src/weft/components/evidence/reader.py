@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from weft.components.evidence.fit import Candidate, Passage, Weights, candidates_of, weigh
+from weft.components.evidence.fit import Candidate, Weights, candidates_of, measures, score, support
 from weft.contracts.embedding import Embedder, EmbeddingRequest
 from weft.contracts.evidence import EvidenceRequest, EvidenceResponse
 from weft.errors import BackendReplyError, ComponentError, InvalidRequestError
@@ -54,7 +54,7 @@ class ExtractiveReader:
         max_quotes: int = 2,
         dense_weight: float = Weights().meaning,
         threshold: float = 0.4,
-        compare: int = 40,
+        compare: int = 16,
     ) -> None:
         if documents < 1 or compare < 1 or not 1 <= max_quotes <= MAX_QUOTES:
             raise ComponentError(
@@ -90,13 +90,9 @@ class ExtractiveReader:
         texts = [request.query, *(documents[index].text for index in bare)]
         texts += [_embedded(documents[c.passage], c) for c in candidates]
         vectors = await self._embed(texts)
-        quotes, support = await self._lane.run(
-            self._read, request.query, documents, candidates, vectors, count
-        )
-        answerable = support >= self._threshold
-        return EvidenceResponse(
-            Evidence(request.query, quotes, answerable=answerable, score=round(support, 6))
-        )
+        quotes, sure = await self._lane.run(self._read, request.query, documents, candidates, vectors, count)
+        answerable = sure >= self._threshold
+        return EvidenceResponse(Evidence(request.query, quotes, answerable=answerable, score=round(sure, 6)))
 
     def _candidates(self, query: str, documents: Sequence[Document]) -> list[Candidate]:
         """The sentences of the passages in the order of the text, as many as are compared."""
@@ -107,7 +103,7 @@ class ExtractiveReader:
         ]
         if len(candidates) <= self._compare:
             return candidates
-        found = [terms(documents[c.passage].text[c.span.start : c.span.end]) for c in candidates]
+        found = [terms(candidate.text(documents)) for candidate in candidates]
         wanted, rare = asked(query), rarity(found)
         shared = [overlap(wanted, own, rare) for own in found]
         best = sorted(range(len(candidates)), key=lambda index: -shared[index])[: self._compare]
@@ -132,20 +128,20 @@ class ExtractiveReader:
         """The quotes, and how sure it is that the best sentence answers."""
         question = vectors[0]
         made = iter(vectors[1:])
-        best = max((document.score or 0.0 for document in documents), default=0.0)
-        passages = []
-        for document in documents:
-            vector = next(made) if document.embedding is None else floats(document.embedding)
-            if len(vector) != len(question):
-                raise InvalidRequestError(
-                    f"the passages were embedded by another model: the embedder's vectors have {len(question)} numbers",
-                    param="documents",
-                )
-            rank = max(document.score or 0.0, 0.0) / best if best > 0 else 0.0
-            passages.append(Passage(document, vector, rank))
-        weigh(query, question, passages, candidates, list(made), self._weights)
-        support = max(candidate.support for candidate in candidates)
-        return _quotes(documents, _chosen(documents, candidates, count)), min(support, 1.0)
+        passages = [next(made) if d.embedding is None else floats(d.embedding) for d in documents]
+        if any(len(passage) != len(question) for passage in passages):
+            raise InvalidRequestError(
+                f"the passages were embedded by another model: the embedder's vectors have {len(question)} numbers",
+                param="documents",
+            )
+        measured = measures(query, question, documents, passages, candidates, list(made))
+        ranked = [
+            (score(measure, self._weights, is_heading=candidate.is_heading), candidate)
+            for measure, candidate in zip(measured, candidates, strict=True)
+        ]
+        ranked.sort(key=lambda entry: (-entry[0], entry[1].passage, entry[1].position))
+        sure = max(support(measure, self._weights) for measure in measured)
+        return _quotes(documents, _chosen(documents, ranked, count)), min(sure, 1.0)
 
 
 def _embedded(document: Document, candidate: Candidate) -> str:
@@ -154,45 +150,46 @@ def _embedded(document: Document, candidate: Candidate) -> str:
     return f"{candidate.header}\n{text}" if candidate.header else text
 
 
-def _chosen(documents: Sequence[Document], candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+def _chosen(
+    documents: Sequence[Document], ranked: Sequence[tuple[float, Candidate]], count: int
+) -> list[tuple[float, Candidate]]:
     """The best sentences, none of them twice (passages overlap, and documents repeat each other)."""
-    ranked = sorted(candidates, key=lambda c: (-c.score, c.passage, c.position))
-    chosen: list[Candidate] = []
+    chosen: list[tuple[float, Candidate]] = []
     seen: set[str] = set()
-    for candidate in ranked:
-        text = " ".join(documents[candidate.passage].text[candidate.span.start : candidate.span.end].split())
+    for fit, candidate in ranked:
+        text = " ".join(candidate.text(documents).split())
         if text in seen:
             continue
-        if chosen and candidate.score < SECOND_SHARE * chosen[0].score:
+        if chosen and fit < SECOND_SHARE * chosen[0][0]:
             break
         seen.add(text)
-        chosen.append(candidate)
+        chosen.append((fit, candidate))
         if len(chosen) == count:
             break
     return chosen
 
 
-def _quotes(documents: Sequence[Document], chosen: Sequence[Candidate]) -> list[Quote]:
+def _quotes(documents: Sequence[Document], chosen: Sequence[tuple[float, Candidate]]) -> list[Quote]:
     """Sentences as quotes, best first; neighbours in a passage are one quote, in the order of the text."""
-    groups: list[list[Candidate]] = []
-    for candidate in chosen:
-        beside = next((group for group in groups if _adjoins(group, candidate)), None)
+    groups: list[list[tuple[float, Candidate]]] = []
+    for entry in chosen:
+        beside = next((group for group in groups if _adjoins(group, entry[1])), None)
         if beside is None:
-            groups.append([candidate])
+            groups.append([entry])
         else:
-            beside.append(candidate)
+            beside.append(entry)
     quotes = []
     for group in groups:
-        document = replace(documents[group[0].passage], embedding=None)  # nobody after the reader needs it
-        start = min(candidate.span.start for candidate in group)
-        end = max(candidate.span.end for candidate in group)
-        score = max(candidate.score for candidate in group)
-        quotes.append(Quote(document.text[start:end], document, round(min(score, 1.0), 6), start, end))
+        document = replace(documents[group[0][1].passage], embedding=None)  # nobody after the reader needs it
+        start = min(candidate.span.start for _, candidate in group)
+        end = max(candidate.span.end for _, candidate in group)
+        fit = max(fit for fit, _ in group)
+        quotes.append(Quote(document.text[start:end], document, round(min(fit, 1.0), 6), start, end))
     return quotes
 
 
-def _adjoins(group: Sequence[Candidate], candidate: Candidate) -> bool:
+def _adjoins(group: Sequence[tuple[float, Candidate]], candidate: Candidate) -> bool:
     return any(
         other.passage == candidate.passage and abs(other.position - candidate.position) == 1
-        for other in group
+        for _, other in group
     )
