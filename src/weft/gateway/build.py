@@ -230,8 +230,9 @@ def gateway(
     start = _start(app, assembly, services, refuses_misfits=True)
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
-    switcher = _switcher(app, assembly, services, on_commit=switched)
-    Choices(
+    switcher = Switcher(assembly.choosing, services, app, log=assembly.log, on_commit=switched)
+    app.on_stop.append(switcher.stop)
+    choices = Choices(
         assembly.choosing,
         services,
         switcher,
@@ -241,7 +242,10 @@ def gateway(
         progress=assembly.progress,
         folder=assembly.folder,
         siblings=_siblings(assembly, process, peers or {}),
-    ).add_routes(app)
+    )
+    choices.add_routes(app)
+    if assembly.signer is not None:
+        obeying_route(app, switcher, assembly.signer, look=choices.switches, cancel=choices.cancel)
     metrics_route(app, assembly.metrics, process=process, peers=peers, client=assembly.hosts.egress.inner)
     live = LiveServices(
         assembly.registry,
@@ -280,38 +284,20 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
 
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
-    _switcher(app, assembly, services)
+    switcher = Switcher(assembly.choosing, services, app, log=assembly.log)
+    app.on_stop.append(switcher.stop)
+    if assembly.signer is not None:
+        obeying_route(app, switcher, assembly.signer)
     metrics_route(app, assembly.metrics)
     return app
 
 
-def _switcher(
-    app: Application, assembly: Assembly, services: Services, on_commit: Callable[[], None] = lambda: None
-) -> Switcher:
-    """Makes switches in this process, also when another one of the installation says so."""
-    switcher = Switcher(assembly.choosing, services, app, log=assembly.log, on_commit=on_commit)
-    app.on_stop.append(switcher.stop)
-    if assembly.signer is not None:
-        obeying_route(app, switcher, assembly.signer)
-    return switcher
-
-
-def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> dict[str, Siblings]:
-    """For each service, the processes that take part in its switch: the other gateways, and those that run it."""
-    if assembly.signer is None:
-        return {}
+def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> Siblings:
+    """The other gateway processes, and those that run a service each."""
     gateways = {
         name: url for name, url in peers.items() if re.fullmatch(r"gateway(-\d+)?", name) and name != process
     }
-    return {
-        key: Siblings(
-            assembly.signer,
-            assembly.hosts.egress.inner,
-            gateways
-            | {f"{key} {number}": url for number, url in enumerate((assembly.endpoints or {}).get(key, ()))},
-        )
-        for key in assembly.plans.placed
-    }
+    return Siblings(assembly.signer, assembly.hosts.egress.inner, gateways, assembly.endpoints or {})
 
 
 def _start(

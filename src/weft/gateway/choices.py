@@ -7,7 +7,8 @@ part, then written down for the next start, and only then made. What goes wrong 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,7 +32,7 @@ from weft.gateway import chosen as keeping
 from weft.gateway import offers, reference
 from weft.gateway.chosen import Choice
 from weft.gateway.live import is_this_machine
-from weft.gateway.siblings import Siblings, whatever_happens
+from weft.gateway.siblings import UNDER_WAY, Siblings, Switch, Switches, whatever_happens
 from weft.gateway.switch import Choosing, Switcher
 from weft.host import Host, HttpClient
 from weft.http.message import Request, Response
@@ -57,26 +58,6 @@ LOOK_AGE_S: Final = 5.0
 """How long what was found on this machine holds: the page may ask for the list each second while it waits."""
 
 MAX_BODY_BYTES: Final = 65_536
-
-State = Literal["asking", "fetching", "starting", "done", "failed", "cancelled"]
-
-
-class Switch(Struct, omit_defaults=True):
-    """The last switch of a service, under way or ended.
-
-    Attributes:
-        model: What was asked for.
-        state: ``asking`` the server or hub, ``fetching`` the file, ``starting`` it beside the old one; ``done``;
-            ``failed``, then what runs is what ran before.
-        done_bytes, total_bytes: While it is fetched; the total is null until it is known.
-        error: What went wrong, and what to do.
-    """
-
-    model: str
-    state: State
-    done_bytes: int = 0
-    total_bytes: int | None = None
-    error: str = ""
 
 
 class ServiceModel(Struct):
@@ -156,7 +137,7 @@ class Choices:
         host: Gives clients whose addresses are guarded.
         progress: How far fetching each model is.
         folder: The data folder.
-        siblings: The other processes of the installation; None: there are none.
+        siblings: The other processes of the installation.
     """
 
     def __init__(
@@ -170,11 +151,11 @@ class Choices:
         host: Host,
         progress: Mapping[str, Progress],
         folder: Path,
-        siblings: Mapping[str, Siblings] | None = None,
+        siblings: Siblings,
     ) -> None:
         self._choosing, self._services, self._switcher = choosing, services, switcher
         self._components, self._models, self._host = components, models, host
-        self._progress, self._folder, self._siblings = progress, folder, siblings or {}
+        self._progress, self._folder, self._siblings = progress, folder, siblings
         self._has_token = False
         self._switches: dict[str, Switch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -216,7 +197,7 @@ class Choices:
     async def stop(self) -> None:
         """Give up what is under way."""
         for service in list(self._tasks):
-            await self._cancel(service)
+            await self.cancel(service)
         if self._looked is not None and not self._looked.done():
             self._looked.cancel()
             await asyncio.wait((self._looked,))
@@ -225,7 +206,8 @@ class Choices:
 
     async def _list(self, request: Request, context: Context) -> Response:
         self._check_caller(request)
-        found = await asyncio.gather(*(self._shown(key) for key in self._keys()))
+        known = [self.switches(), *await self._siblings.look()]
+        found = await asyncio.gather(*(self._shown(key, known) for key in self._keys()))
         free = offers.free_memory()
         return _json(200, ModelChoices(list(found), await self._offers(free), free))
 
@@ -251,8 +233,11 @@ class Choices:
         if service not in self._keys():
             hint = did_you_mean(service, self._keys(), what="services with a model")
             raise NotFoundError(f"there is no service '{service}' with a model", hint=hint)
-        if service in self._tasks:
-            await self._cancel(service)
+        known = [self.switches(), *await self._siblings.look()]
+        last = _last(known, service)
+        if last is not None and last.state in UNDER_WAY:
+            await self.cancel(service)
+            await self._siblings.cancel(service)
         elif service in self._choosing.chosen.services:
             await self._end_of(self._start(service, reference.DEFAULT, None))
         return _json(200, await self._shown(service))
@@ -313,7 +298,7 @@ class Choices:
         at = self._choosing.plans.placed[key].at
         return f"it runs elsewhere ({at}); switch it there" if at.kind in ("url", "registry") else ""
 
-    async def _shown(self, key: str) -> ServiceModel:
+    async def _shown(self, key: str, known: Sequence[Switches] | None = None) -> ServiceModel:
         placed = self._choosing.plans.placed[key]
         config = plain(placed.config)
         described = await self._described(placed)
@@ -329,7 +314,7 @@ class Choices:
             self._default_model(key),
             is_default=key not in self._choosing.chosen.services,
             fixed=self._fixed(key),
-            switch=self._switch(key),
+            switch=_last([self.switches()] if known is None else known, key),
         )
 
     async def _described(self, placed: Placed) -> ChatDescription:
@@ -358,14 +343,13 @@ class Choices:
             return ""  # a file beside the spec: what it has there is not known
         return next((p.default or "" for p in info.parameters if p.name == parameter), "")
 
-    def _switch(self, key: str) -> Switch | None:
-        switch = self._switches.get(key)
-        if switch is not None and switch.state == "fetching":
-            model = switch.model
-            progress = self._progress.get(self._fetched.get(key, model))
-            if progress is not None and progress.phase == "download":
+    def switches(self) -> Switches:
+        """The switches that this process sees to, or saw to last."""
+        for key, switch in self._switches.items():
+            progress = self._progress.get(self._fetched.get(key, switch.model))
+            if switch.state == "fetching" and progress is not None and progress.phase == "download":
                 switch.done_bytes, switch.total_bytes = progress.done_bytes, progress.total_bytes
-        return switch
+        return self._switches
 
     async def _offers(self, free: int | None) -> list[offers.Offer]:
         now_s = asyncio.get_running_loop().time()
@@ -388,7 +372,7 @@ class Choices:
                 f"the model of '{busy}' is being switched to {self._switches[busy].model}",
                 hint=f"wait for it, or give it up: DELETE {PATH}/{busy}",
             )
-        self._switches[service] = Switch(model, "asking")
+        self._switches[service] = Switch(model, "asking", int(time.time()))
         task = self._tasks[service] = asyncio.create_task(
             self._run(service, model, key), name=f"switch {service}"
         )
@@ -399,10 +383,13 @@ class Choices:
         try:
             choice = await self._choice(service, model, key, switch)
             switch.state = "starting"
-            await self._make(service, choice, key)
+            await self._prepare(service, choice, key)
+            # From here on nothing waits but for the siblings, who have everything ready.
+            self._switcher.commit()
             switch.state = "done"
+            await whatever_happens(self._siblings.commit(service))
         except asyncio.CancelledError:
-            switch.state = "cancelled"
+            switch.state = "cancelled" if switch.state != "done" else "done"
             raise
         except Exception as error:
             failure = _for_people(error, key)
@@ -449,29 +436,22 @@ class Choices:
     def _ask(self, url: str, headers: Mapping[str, str]) -> HttpClient:
         return self._host.http(url, timeout_s=reference.ASK_TIMEOUT_S, headers=headers)
 
-    async def _make(self, service: str, choice: Choice | None, key: str | None) -> None:
-        siblings = self._siblings.get(service)
+    async def _prepare(self, service: str, choice: Choice | None, key: str | None) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._switcher.prepare(service, choice, key))
-                if siblings is not None:
-                    group.create_task(siblings.prepare(service, choice, key))
+                group.create_task(self._siblings.prepare(service, choice, key))
             after = keeping.with_choice(self._choosing.chosen, service, choice, key)
             await asyncio.to_thread(keeping.write, self._folder, after)
         except BaseException as error:
-            await whatever_happens(self._abandon(siblings))
+            await whatever_happens(self._abandon(service))
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from None
             raise
-        # From here on nothing waits but for the siblings, who have everything ready.
-        self._switcher.commit()
-        if siblings is not None:
-            await whatever_happens(siblings.commit())
 
-    async def _abandon(self, siblings: Siblings | None) -> None:
+    async def _abandon(self, service: str) -> None:
         await self._switcher.abandon()
-        if siblings is not None:
-            await siblings.abandon()
+        await self._siblings.abandon(service)
 
     async def _end_of(self, task: asyncio.Task[None]) -> None:
         """Wait for a switch; whoever asked and goes away gives it up."""
@@ -484,11 +464,18 @@ class Choices:
             await asyncio.wait((task,))
             raise
 
-    async def _cancel(self, service: str) -> None:
+    async def cancel(self, service: str) -> None:
+        """Give up a switch that this process sees to."""
         task = self._tasks.get(service)
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
+
+
+def _last(known: Sequence[Switches], service: str) -> Switch | None:
+    """The one switch of a service that is under way, else the one that was begun last, whichever process sees to it."""
+    found = [switches[service] for switches in known if service in switches]
+    return max(found, key=lambda switch: (switch.state in UNDER_WAY, switch.started), default=None)
 
 
 def _in_spec(spec: Spec, key: str) -> tuple[str, Mapping[str, Any]]:

@@ -46,7 +46,7 @@ class Order(Struct):
         key: For the server of the choice.
     """
 
-    step: Literal["prepare", "commit", "abandon"]
+    step: Literal["prepare", "commit", "abandon", "look", "cancel"]
     sent_s: int
     service: str = ""
     choice: Choice | None = None
@@ -150,7 +150,7 @@ class Switcher:
             await self.prepare(order.service, order.choice, order.key)
         elif order.step == "commit":
             self.commit()
-        else:
+        elif order.step == "abandon":
             await self.abandon()
 
     async def prepare(self, service: str, choice: Choice | None, key: str | None) -> None:

@@ -25,6 +25,7 @@ async def test_a_service_is_switched_to_a_second_server_and_back(rig: Rig) -> No
     status, service = await send(gateway, "POST", CHOICES, {"model": f"{second.url}#better"})
     assert (status, service["model"], service["server"]) == (200, "better", f"{second.url}/v1")
     assert not service["is_default"]
+    assert service["switch"].pop("started") > 1_700_000_000
     assert service["switch"] == {"model": f"{second.url}#better", "state": "done"}
     assert await says(gateway) == await says(gateway, "llm") == "I am better, as the script says."
     status, service = await send(gateway, "DELETE", f"{CHOICES}/llm")
