@@ -19,7 +19,7 @@ import pytest
 from faultkit import CHAT, Weft, chat, sse, weft, words
 
 from ragkit import bag
-from weft.contracts.embedding import EmbeddingResponse
+from weft.contracts.embedding import EmbeddingDescription, EmbeddingResponse
 from weft.http.client import Reply
 from weft.testing.faulty import (
     BEHAVIOURS,
@@ -45,7 +45,9 @@ ANSWER = "".join(WORDS)
 
 
 def embed(asked: Asked) -> GoodReply:
-    """Vectors of hashed words: texts that share words are near."""
+    """Vectors of hashed words: texts that share words are near. It says of itself what it must to be used."""
+    if asked.path.endswith("/describe"):
+        return GoodReply(msgspec.json.encode(EmbeddingDescription("m")))
     return GoodReply(
         msgspec.json.encode(EmbeddingResponse([bag(text) for text in asked.json()["texts"]], "m"))
     )

@@ -70,7 +70,7 @@ class ExtractiveReader:
 
     async def start(self, host: Host) -> None:
         """Take a thread for comparing sentences."""
-        self._lane = host.lane(threads=1, queue=64)
+        self._lane = host.lane(threads=1, queue=256)
 
     async def invoke(self, request: EvidenceRequest) -> EvidenceResponse:
         """The sentences that answer the question, best first.

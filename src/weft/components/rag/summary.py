@@ -11,7 +11,17 @@ from msgspec.structs import replace
 from weft.components.rag import salient
 from weft.components.rag.condense import CHOICE
 from weft.components.rag.kinds import EVERYTHING
-from weft.components.rag.library import Known, counted, is_deictic, known, meant, mentioned, nearest, plain
+from weft.components.rag.library import (
+    Known,
+    collection_name,
+    counted,
+    is_deictic,
+    known,
+    meant,
+    mentioned,
+    nearest,
+    plain,
+)
 from weft.components.rag.talk import is_small
 from weft.contracts.chat import Chat
 from weft.contracts.embedding import Embedder, EmbeddingRequest
@@ -70,11 +80,11 @@ class Extract:
 
     def start(self, host: Host) -> None:
         """Take a thread for comparing."""
-        self._lane = host.lane(threads=1, queue=64)
+        self._lane = host.lane(threads=1, queue=256)
 
     async def passages(self, name: str, collection: str, *, limit: int = MAX_PASSAGES) -> list[Document]:
         """The passages of a document with their vectors, in order; of a long one, pieces from all over."""
-        size = max(1, limit // SLICES)
+        collection, size = collection_name(collection), max(1, limit // SLICES)
         first = await self._store.read(
             ReadRequest(name, limit=size, with_embeddings=True, collection=collection)
         )

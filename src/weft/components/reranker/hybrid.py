@@ -52,7 +52,7 @@ class HybridReranker:
 
     async def start(self, host: Host) -> None:
         """Take a thread for counting words."""
-        self._lane = host.lane(threads=1, queue=64)
+        self._lane = host.lane(threads=1, queue=256)
 
     async def invoke(self, request: RerankRequest) -> RerankResponse:
         """The best passages, best first, scored 0 to 1; equals stay in the order that they came in.

@@ -9,12 +9,13 @@ from msgspec import Raw
 
 from weft.components.retriever.neighbours import MAX_NEIGHBOURS, with_neighbours
 from weft.contracts.embedding import Embedder, EmbeddingRequest
+from weft.contracts.manifest import Manifest, manifest_of
 from weft.contracts.retriever import RetrieveRequest, RetrieveResponse, SearchType
 from weft.contracts.store import Hit, SearchRequest, Store
 from weft.errors import BackendReplyError, ComponentError, InvalidRequestError
 from weft.host import Host
 from weft.text import cosine
-from weft.types import Document, floats
+from weft.types import Document, Empty, floats
 
 MAX_K = 1_000
 MAX_MMR = 200
@@ -67,13 +68,15 @@ class HybridRetriever:
             )
         self._store, self._embedder = store, embedder
         self._neighbours = neighbours
+        self._manifest: Manifest | None = None
+        self._model = ""
         self._search_type: SearchType = search_type
         self._fusion, self._dense_weight, self._fetch = fusion, dense_weight, fetch
         self._embeddings = embeddings
 
     async def start(self, host: Host) -> None:
         """Take a thread for weighing diversity."""
-        self._lane = host.lane(threads=1, queue=64)
+        self._lane = host.lane(threads=1, queue=256)
 
     async def invoke(self, request: RetrieveRequest) -> RetrieveResponse:
         """The best ``k`` passages, best first.
@@ -110,6 +113,9 @@ class HybridRetriever:
         reply = await self._embedder.invoke(EmbeddingRequest([query]))
         if len(reply.embeddings) != 1:
             raise BackendReplyError(f"the embedder gave {len(reply.embeddings)} vectors for one text")
+        if self._manifest is None or self._model != reply.model:
+            # Asked again when another model answers: it can be switched while this runs.
+            self._manifest, self._model = manifest_of(await self._embedder.describe(Empty())), reply.model
         return reply.embeddings[0]
 
     async def _search(
@@ -130,6 +136,8 @@ class HybridRetriever:
                 filter=request.filter,
                 collection=collection_name(request.collection),
                 with_embeddings=embeddings or self._embeddings,
+                # A vector that the request brought is of whatever made it.
+                manifest=self._manifest if embedding is not None and request.embedding is None else None,
             )
         )
         for hit in reply.hits:
