@@ -6,6 +6,7 @@ the caller's groups into every search, so that no component can forget to.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol
 
@@ -13,8 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from weft.contracts.base import Contract, Operation, Route
-from weft.contracts.manifest import Manifest
-from weft.errors import InvalidRequestError
+from weft.contracts.embedding import Embedder
+from weft.contracts.manifest import Manifest, check_store, manifest_of
+from weft.errors import InvalidRequestError, RequestError
 from weft.types import Document, Empty
 
 MAX_READ: Final = 1_000
@@ -291,6 +293,34 @@ class ScopedStore:
     async def describe(self, request: Empty) -> StoreDescription:
         """See :class:`Store`."""
         return await self._store.describe(request)
+
+
+CHECK_S: Final = 2.0
+"""How long a component that starts waits for what others say of themselves; who is away then is compared later."""
+
+
+async def refuse_other(service: str, store: Store, embedder: Embedder, *, chunker: str = "") -> None:
+    """Refuse to start with a store whose documents were made with another embedder, or cut otherwise.
+
+    Who does not answer is no reason: each search and each write is compared again.
+
+    Args:
+        service: Who starts.
+        store: What it was given.
+        embedder: What it was given.
+        chunker: How it cuts documents, if it does.
+
+    Raises:
+        StateError: They do not go together; the command that mends it is said.
+    """
+    try:
+        async with asyncio.timeout(CHECK_S):
+            kept = (await store.describe(Empty())).manifests
+            given = manifest_of(await embedder.describe(Empty()), chunker=chunker) if kept else None
+    except (RequestError, TimeoutError):
+        return
+    if given is not None:
+        check_store(service, kept, given)
 
 
 CONTRACT = Contract(

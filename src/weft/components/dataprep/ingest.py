@@ -12,7 +12,8 @@ from weft.components.dataprep.jobs import JobRow, Jobs, NewItem, Options
 from weft.components.dataprep.keeping import Kept
 from weft.components.dataprep.links import fetch
 from weft.components.dataprep.names import ALL, collection_name, safe_name, shown_collection
-from weft.components.dataprep.pipeline import Limits, Pipeline
+from weft.components.dataprep.pipeline import Limits, Pipeline, embedded
+from weft.components.dataprep.recut import recut
 from weft.components.dataprep.work import Workers
 from weft.context import Context, current
 from weft.contracts.dataprep import (
@@ -36,12 +37,12 @@ from weft.contracts.dataprep import (
     JobsRequest,
     JobsResponse,
 )
-from weft.contracts.embedding import Embedder
-from weft.contracts.store import CollectionsRequest, ListRequest, ReadRequest, Store
+from weft.contracts.embedding import Embedder, EmbeddingDescription
+from weft.contracts.store import CollectionsRequest, ListRequest, ReadRequest, Store, refuse_other
 from weft.contracts.store import DeleteRequest as StoreDelete
 from weft.errors import ComponentError, InvalidRequestError, NotFoundError, OverloadedError, nearest
 from weft.host import Host
-from weft.types import FileOutcome, Upload
+from weft.types import Document, FileOutcome, Upload
 
 MAX_FILES: Final = 1_000
 MAX_WAITING: Final = 100_000
@@ -110,9 +111,11 @@ class DocumentIngest:
         """Open the journal of jobs, and go on with those that have not ended.
 
         Raises:
-            StateError: Another process has the journal, a newer version wrote it, or it is damaged.
+            StateError: Another process has the journal, a newer version wrote it, or it is damaged; or the documents
+                that are in were made with another embedder or cut otherwise.
         """
         self._host = host
+        await refuse_other(host.service, self._store, self._embedder, chunker=self.chunker)
         # A nested megaservice's services have a slash in their names.
         folder = host.storage / "ingest" / host.service.replace("/", ".")
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,14 @@ class DocumentIngest:
         self._kept = Kept(
             folder / "files", host.storage / "uploads", max_file_bytes=self._limits.max_file_bytes
         )
-        pipeline = Pipeline(self._store, self._embedder, host, batch=self._batch, limits=self._limits)
+        pipeline = Pipeline(
+            self._store,
+            self._embedder,
+            host,
+            batch=self._batch,
+            limits=self._limits,
+            chunker=self.chunker,
+        )
         self._workers = Workers(
             self._jobs,
             self._kept,
@@ -136,10 +146,27 @@ class DocumentIngest:
         await asyncio.to_thread(self._kept.sweep, needed, now=time.time())
         await self._workers.start(await self._workers.run(self._jobs.unended))
 
+    @property
+    def chunker(self) -> str:
+        """How documents are cut, in words; requests may ask for other sizes."""
+        return f"{self._chunk_size} characters, {self._chunk_overlap} repeated"
+
+    def recut(self, documents: Sequence[Document], embedder: EmbeddingDescription) -> list[Document]:
+        """The passages of one document that is in, all and in order, cut as new ones would be: for ``weft reindex``."""
+        return recut(
+            documents, size=self._chunk_size, overlap=self._chunk_overlap, max_tokens=embedder.max_tokens
+        )
+
+    @staticmethod
+    def embedded(document: Document) -> str:
+        """What of a passage is embedded."""
+        return embedded(document)
+
     async def aclose(self) -> None:
         """Let go of the journal; what has not ended goes on at the next start."""
         await self._workers.aclose()
-        await asyncio.to_thread(self._jobs.close)
+        # In the journal's own thread, after what that does now: SQLite does not outlive a connection closed under it.
+        await self._workers.run(self._jobs.close)
 
     async def _fetch(self, link: str) -> Upload:
         limit = min(self._limits.max_file_bytes, LINK_BYTES)

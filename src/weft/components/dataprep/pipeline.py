@@ -50,6 +50,7 @@ class Pipeline:
         host: For processes that can be killed.
         batch: Passages of one call to the embedder.
         limits: See :class:`Limits`.
+        chunker: How documents are cut, in words.
         pauses_s: See :data:`PAUSES_S`.
     """
 
@@ -61,10 +62,12 @@ class Pipeline:
         *,
         batch: int,
         limits: Limits,
+        chunker: str = "",
         pauses_s: tuple[float, ...] = PAUSES_S,
     ) -> None:
         self._store, self._embedder, self._host = store, embedder, host
         self._batch, self._limits, self._pauses_s = batch, limits, pauses_s
+        self.chunker = chunker
 
     async def embedder(self) -> EmbeddingDescription:
         """What the embedder says of itself; nothing where it is away: its vectors are where that is said."""
@@ -116,7 +119,7 @@ class Pipeline:
         for first in range(0, len(documents), self._batch):
             batch = documents[first : first + self._batch]
             on_part(first / len(documents))
-            request = EmbeddingRequest([_embedded(document) for document in batch])
+            request = EmbeddingRequest([embedded(document) for document in batch])
             reply = await self._patiently(lambda request=request: self._embedder.invoke(request))  # type: ignore[misc]  # bound now, on purpose
             if len(reply.embeddings) != len(batch):
                 raise BackendReplyError(
@@ -173,7 +176,7 @@ def _passage_id(name: str, digest: str, chunk: Chunk) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _embedded(document: Document) -> str:
+def embedded(document: Document) -> str:
     """What is embedded of a passage: its headings say what it is about where its own words do not."""
     heading = document.metadata.get("heading")
     return f"{heading}\n{document.text}" if heading else document.text

@@ -329,7 +329,7 @@ class Workers:
             options = job.row.options
             embedder = await self._pipeline.embedder()
             job.reading = self._pipeline.reading(embedder, options.size, options.overlap)
-            job.manifest = manifest_of(embedder)
+            job.manifest = manifest_of(embedder, chunker=self._pipeline.chunker)
             files = (await self._store.list(ListRequest(job.row.collection))).files
             job.known = {file.name: file.digest for file in files}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from weft.components.store.edge_archive import EdgeDraft, EdgeSnapshot
 from weft.components.store.edge_engine import SEARCH_THREADS, Engine
@@ -37,20 +37,15 @@ class QdrantEdge:
     cancelling the caller does not undo one that has begun.
 
     Args:
-        path: The folder, below this installation's storage.
+        path: The folder, below this installation's storage; a whole path is any folder of this machine.
     """
 
     exclusive = True
 
     def __init__(self, path: str = "documents") -> None:
-        if (
-            not path
-            or PurePosixPath(path).is_absolute()
-            or Path(path).is_absolute()
-            or ".." in Path(path).parts
-        ):
+        if not path or ".." in Path(path).parts:
             raise ComponentError(
-                f"qdrant-edge: path '{path}' must be a folder below the storage folder, as in 'documents'"
+                f"qdrant-edge: path '{path}' must be a folder below the storage folder, as in 'documents', or a whole path"
             )
         self._path = path
 

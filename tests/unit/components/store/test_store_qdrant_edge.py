@@ -150,9 +150,9 @@ async def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     host.close()
 
 
-@pytest.mark.parametrize("path", ["", "/etc", "../x", "a/../../b"])
+@pytest.mark.parametrize("path", ["", "../x", "a/../../b", "/data/../etc"])
 def test_the_folder_stays_below_the_storage(path: str) -> None:
-    """A path that leads out of the storage folder is refused."""
+    """A path that climbs out of the storage folder is refused; a whole path is the operator's own word."""
     with pytest.raises(ComponentError):
         QdrantEdge(path)
 
