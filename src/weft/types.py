@@ -101,10 +101,24 @@ class ContentPart(Struct, omit_defaults=True):
     file: Any = None
 
 
+class UrlCitation(Struct):
+    """What OpenAI's own clients read of an annotation.
+
+    Attributes:
+        url: The web page that was taken in, or where this server shows the passage.
+    """
+
+    start_index: int
+    end_index: int
+    title: str
+    url: str
+
+
 class Annotation(Struct, omit_defaults=True):
     """Where a piece of an answer comes from: ``content[start_index:end_index]`` is the citation mark.
 
     Attributes:
+        url_citation: The same as OpenAI writes it.
         marker: The number n of ``[n]`` in the content.
         document_id: The passage's id in its collection.
         title, source, page: Where a person finds it.
@@ -113,7 +127,10 @@ class Annotation(Struct, omit_defaults=True):
         quote: The quoted text.
     """
 
-    type: str = "citation"
+    type: str = msgspec.field(
+        default_factory=lambda: "url_citation"
+    )  # a factory: clients read it, always written
+    url_citation: UrlCitation | None = None
     marker: int = 0
     start_index: int | None = None
     end_index: int | None = None
@@ -125,6 +142,14 @@ class Annotation(Struct, omit_defaults=True):
     end: int | None = None
     score: float | None = None
     quote: str | None = None
+
+    def moved(self, by: int) -> Annotation:
+        """This annotation of a part that begins ``by`` characters into the content."""
+        replace = msgspec.structs.replace
+        start, end, inner = (self.start_index or 0) + by, (self.end_index or 0) + by, self.url_citation
+        if inner is not None:
+            inner = replace(inner, start_index=start, end_index=end)
+        return replace(self, start_index=start, end_index=end, url_citation=inner)
 
 
 class Message(Struct, omit_defaults=True):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+from urllib.parse import urlencode
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ from weft.contracts.chat import (
     collect,
 )
 from weft.errors import RequestError
-from weft.types import Annotation, Document, Empty, Evidence, Message, Quote, Stream
+from weft.types import Annotation, Document, Empty, Evidence, Message, Quote, Stream, UrlCitation
 
 NO_DOCUMENTS: Final = (
     "There are no documents to answer from yet. Add some: drop files on the page, or run: weft ingest FILE"
@@ -322,7 +323,7 @@ class _Weaver:
 
     def _end(self, index: int, written: _Written) -> ChatChunk:
         gap = "\n\n" if written.length else ""
-        marks = _moved(self._frame.after_marks, written.length + len(gap)) or None
+        marks = [mark.moved(written.length + len(gap)) for mark in self._frame.after_marks] or None
         delta = Delta(content=gap + self._frame.after, annotations=marks)
         if not written.began:
             delta.role = "assistant"
@@ -349,7 +350,10 @@ def _framed(choice: Choice, frame: _Frame) -> Choice:
         return choice
     words = message.text()
     gap = "\n\n" if words and frame.after else ""
-    marks = [*frame.before_marks, *_moved(frame.after_marks, len(frame.before) + len(words) + len(gap))]
+    marks = [
+        *frame.before_marks,
+        *(mark.moved(len(frame.before) + len(words) + len(gap)) for mark in frame.after_marks),
+    ]
     content = f"{frame.before}{words}{gap}{frame.after}"
     annotations = [*(message.annotations or []), *marks] or None
     return replace(choice, message=replace(message, content=content, annotations=annotations))
@@ -407,6 +411,12 @@ def _cited(
         place_of_text = (document.start or 0) - int(document.metadata.get("repeated", 0))
         marks.append(
             Annotation(
+                url_citation=UrlCitation(
+                    len(text),
+                    len(text) + len(mark),
+                    document.title or document.source or "",
+                    _address(document),
+                ),
                 marker=number,
                 start_index=len(text),
                 end_index=len(text) + len(mark),
@@ -434,12 +444,12 @@ def _place(document: Document) -> str:
     return f" ({name}, page {document.page})" if document.page is not None else f" ({name})"
 
 
-def _moved(marks: Sequence[Annotation], by: int) -> list[Annotation]:
-    """The annotations of a part that begins ``by`` characters into the content."""
-    return [
-        replace(mark, start_index=(mark.start_index or 0) + by, end_index=(mark.end_index or 0) + by)
-        for mark in marks
-    ]
+def _address(document: Document) -> str:
+    """Where the passage can be read: the page it was taken from, or this server's own route."""
+    source = document.source or ""
+    if source.startswith(("http://", "https://")):
+        return source
+    return f"/v1/dataprep/document?{urlencode({'name': source, 'around': document.id})}"
 
 
 def _new_id() -> str:

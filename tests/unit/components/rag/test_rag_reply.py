@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
+from openai.types.chat import ChatCompletionMessage
 
 from ragkit import ScriptedModel
 from weft.components.rag.reply import (
@@ -121,6 +123,23 @@ async def test_annotations_name_their_marks_and_places(model: ScriptedModel) -> 
             3,
         )
         assert (second.start, second.end, second.score, second.quote) == (128, 143, 0.5, "It was widened.")
+
+
+@pytest.mark.parametrize("model", [small(), large()])
+async def test_annotations_are_openais_citations_too(model: ScriptedModel) -> None:
+    """Read by OpenAI's own types: the span, a title, and the web page or this server's route to the passage."""
+    web = Document("It rained.", id="w", title="Weather", source="https://weather.example/may")
+    evidence = Evidence("When?", [*QUOTES, Quote("It rained.", web, 0.4, 0, 10)])
+    for reply in (await both(model, evidence), collect(await chunks(model, evidence))):
+        message = ChatCompletionMessage.model_validate(msgspec.to_builtins(reply.choices[0].message))
+        citations = [note.url_citation for note in message.annotations or []]
+        content = message.content or ""
+        assert [content[c.start_index : c.end_index] for c in citations] == ["[1]", "[2]", "[3]"]
+        assert (citations[1].title, citations[1].url) == (
+            "Guide",
+            "/v1/dataprep/document?name=guide.pdf&around=d1",
+        )
+        assert citations[2].url == "https://weather.example/may"
 
 
 async def test_one_id_and_model_and_the_role_once() -> None:
