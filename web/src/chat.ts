@@ -123,7 +123,7 @@ export class Chat {
     const hadFocus = document.activeElement === stop || document.activeElement === document.body;
     send.hidden = false;
     stop.hidden = true;
-    if (hadFocus) question.focus();
+    if (hadFocus && matchMedia("(pointer: fine)").matches) question.focus(); // on a phone it would bring up the keyboard
     if (this.conversation !== conversation) return;
     this.offerAgain();
     announce(turn.error ?? (turn.stopped ? "Stopped." : `Answer: ${(shown.said() || "nothing").slice(0, MAX_SAID)}`));

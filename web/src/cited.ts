@@ -89,7 +89,8 @@ export function marked(content: string, annotations: readonly Annotation[]): str
 }
 
 function escaped(text: string): string {
-  return text.replace(/[!-/:-@[-`{-~]/g, "\\$&");
+  // The server writes "!\[" for pages that would load the picture.
+  return text.replace(/!\\\[/g, "![").replace(/[!-/:-@[-`{-~]/g, "\\$&");
 }
 
 /** The button of a citation, in the text. */
@@ -174,23 +175,24 @@ function pieces(passages: readonly Passage[], note: Annotation): Piece[] {
   let end = -1;
   for (const passage of passages) {
     const start = passage.start ?? end + 1;
-    const header = passage.metadata?.["repeated"]; // a piece of a table begins with its header row once more
-    const letters = Array.from(passage.text).slice(typeof header === "number" ? header : 0);
-    const repeated = Math.min(Math.max(0, end - start), letters.length);
+    const letters = Array.from(passage.text);
+    // A piece of a table begins with the table's header row, which stands further up.
+    const header = Math.min(Number(passage.metadata?.["repeated"] ?? 0), letters.length);
     const before = found.at(-1);
+    const skipped = before ? Math.min(header + Math.max(0, end - start), letters.length) : 0;
     const page = passage.page ?? null;
     const heading = headingOf(passage);
-    if (repeated < letters.length) {
+    if (skipped < letters.length) {
       found.push({
-        text: letters.slice(repeated).join(""),
-        start: start + repeated,
+        text: letters.slice(skipped).join(""),
+        start: start - header + skipped,
         page,
         heading,
         isNew: !before || before.page !== page || before.heading !== heading || start > end,
         isCited: passage.id !== undefined && passage.id === note.document_id,
       });
     }
-    end = Math.max(end, start + letters.length);
+    end = Math.max(end, start - header + letters.length);
   }
   return found;
 }

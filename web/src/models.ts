@@ -150,7 +150,7 @@ export class BetterModel {
     if (busy) this.tell(last!);
     else if (last?.state === "failed") problem.textContent = `${last.model}: ${last.error ?? "it could not be used"}`;
     back.hidden = current.is_default || busy;
-    back.textContent = `Back to ${current.default_model}`;
+    back.textContent = `Back to ${current.default_model || "the default"}`;
     const found = this.choices!.offers.filter((offer) => offer.contract === "chat" && offer.model !== current.model && offer.model !== current.default_model);
     element("models-none").hidden = found.length > 0;
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["model"] : undefined;
@@ -203,6 +203,7 @@ export class BetterModel {
   private async choose(model: string, secret = ""): Promise<void> {
     problem.textContent = "";
     const wanted = { model, service: this.chosen()?.name, ...(secret && { key: secret }) };
+    dialog.scrollTop = 0; // how far it is stands at the top
     try {
       const response = await request(PATH, {
         method: "POST",
