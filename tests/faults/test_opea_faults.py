@@ -195,7 +195,9 @@ async def test_the_history_is_not_embedded_as_the_query(tmp_path: Path) -> None:
         assert (await ingest(running, tower="Gustave Eiffel's company designed the tower.")).status == 200
         embedder.asked.clear()
         assert (await running.ask(OPEA, chat() | {"messages": history})).status == 200
-        first, *others = [asked.json()["texts"] for asked in embedder.asked]
+        first, *others = [
+            asked.json()["texts"] for asked in embedder.asked if not asked.path.endswith("/describe")
+        ]
         assert first == [question]
         embedded = "\n".join(text for texts in [first, *others] for text in texts)
         assert "World's Fair" not in embedded
