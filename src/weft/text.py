@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _BREAK = re.compile(
     r"""
-      (?P<stop>(?<![.!?…])[.!?…]++["'”’»)\]]*+)(?=\s)         # Latin: a stop, closing marks, then space
-    | (?P<cjk>(?<![。！？])[。！？]++["”’」』）]*)               # Chinese and Japanese put no space after it
-    | (?P<gap>\n[ \t]*(?:\n|(?=[-*•|\#>]\s|\d{1,3}[.)]\s|\||[^\n|]*\S\s\|\s)))  # an empty line, or a list item, table row, heading
+      (?P<stop>(?<![.!?…])[.!?…]++["'”’»)\]]*+)(?=\s)  # Latin: a stop, closing marks, then space
+    | (?P<cjk>(?<![。！？])[。！？]++["”’」』）]*)  # Chinese and Japanese put no space after it
+    | (?P<gap>\n[ \t]*+(?:\n|(?=[-*•|\#>]\s|\d{1,3}[.)]\s|\||[^\n|]*\S\s\|\s)))  # an empty line, or a list item, table row, heading
     """,
     re.VERBOSE,
 )

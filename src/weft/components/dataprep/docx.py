@@ -23,6 +23,9 @@ _LEFT_OUT: Final = frozenset({"del", "moveFrom", "Fallback", "instrText", "delTe
 
 _HEADING = re.compile(r"heading (\d)$", re.IGNORECASE)
 _CODE = re.compile(r"code|source|preformatted|listing|html pre", re.IGNORECASE)
+MAX_LISTING: Final = 20_000
+"""Characters up to which lines of code are put together to one listing."""
+
 MAX_NESTED: Final = 20
 """Tables in tables that are followed."""
 
@@ -90,7 +93,13 @@ class _Reader:
             page = self.page if words[:1] == "\f" else begun
             text = text.replace("\f", "").strip() if kind != "code" else text.replace("\f", "")
             before = self.blocks[-1] if self.blocks else None
-            if kind == "code" and before is not None and before.kind == "code" and before.page == page:
+            if (
+                kind == "code"
+                and before is not None
+                and before.kind == "code"
+                and before.page == page
+                and len(before.text) < MAX_LISTING
+            ):
                 before.text += f"\n{text}"
             elif text:
                 self.blocks.append(Block(f"- {text}" if is_item else text, kind, level, page))

@@ -79,6 +79,9 @@ UNCLOSED: Final = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "option"})
 MAX_DEPTH: Final = 500
 """Nested skipped elements that are followed; deeper is taken as a broken page."""
 
+_PASSED_OVER: Final = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<![", "]>"))
+"""Where each of them ends."""
+
 _SPACE = re.compile(r"\s+")
 _HEADING = re.compile(r"h([1-6])$")
 _MARKS = re.compile("[¶§\N{LINK SYMBOL}]\\s*$")
@@ -88,12 +91,40 @@ _MARKS = re.compile("[¶§\N{LINK SYMBOL}]\\s*$")
 def parse_html(text: str) -> Parsed:
     """The blocks of a page, and its title."""
     reader = _Reader()
-    reader.feed(text)
+    reader.feed(tamed(text))
     reader.close()
     reader.end_block()
     title = _SPACE.sub(" ", "".join(reader.title)).strip()
     headings = [block.text for block in reader.blocks if block.kind == "heading" and block.level == 1]
     return Parsed(reader.blocks, title or (headings[0] if headings else None))
+
+
+def tamed(text: str) -> str:
+    """A page without what keeps the parser looking for an end that never comes: it searches the rest each time.
+
+    Comments and marked sections go; of one without an end, its mark. What stands behind the last ``>`` is no tag.
+    """
+    kept: list[str] = []
+    endless: set[str] = set()
+    at = 0
+    while (begin := text.find("<!", at)) >= 0:
+        opened, close = next(
+            ((mark, end) for mark, end in _PASSED_OVER if text.startswith(mark, begin)), ("", "")
+        )
+        if not opened:
+            kept.append(text[at : begin + 2])
+            at = begin + 2
+            continue
+        kept.append(text[at:begin])
+        # An empty comment may be as short as <!-->.
+        behind = begin + len(opened)
+        end = -1 if opened in endless else text.find(close, behind - (2 if opened == "<!--" else 0))
+        if end < 0:
+            endless.add(opened)
+        at = behind if end < 0 else end + len(close)
+    text = "".join([*kept, text[at:]])
+    last = text.rfind(">") + 1
+    return text[:last] + text[last:].replace("<", "&lt;")
 
 
 class _Reader(HTMLParser):
@@ -117,7 +148,9 @@ class _Reader(HTMLParser):
         if tag == "body":  # a page may leave out the end of its head
             self._skipped.clear()
         if self._skipped:
-            if tag not in VOID and tag in {*self._skipped, *SKIPPED} and len(self._skipped) < MAX_DEPTH:
+            # Only what can close what is skipped counts; hidden elements are counted by their own name.
+            nests = tag in SKIPPED or tag == self._skipped[0] or tag == self._skipped[-1]
+            if nests and tag not in VOID and len(self._skipped) < MAX_DEPTH:
                 self._skipped.append(tag)
             return
         names = dict(attrs)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Callable
-from email.message import EmailMessage, Message
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
 from typing import Any, Final
 
 from weft.components.dataprep.blocks import Block, Parsed, RefusedError
@@ -15,6 +17,12 @@ from weft.components.dataprep.plain import parse_text
 MAX_PARTS: Final = 1_000
 MAX_DEPTH: Final = 20
 """Parts in parts: replies that were forwarded as attachments come to a few."""
+
+MAX_HEADER: Final = 100_000
+"""Characters: two thousand addresses. What reads headers takes the square of their length."""
+
+MAX_SHOWN: Final = 2_000
+"""Characters of a header that are kept."""
 
 MAX_ATTACHMENTS: Final = 50
 HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
@@ -33,7 +41,7 @@ def parse_mail(content: bytes, read: Reader) -> Parsed:
         RefusedError: It is no mail, or has too many parts.
     """
     try:
-        message = email.message_from_bytes(content, policy=email.policy.default)
+        message = email.message_from_bytes(content, policy=email.policy.compat32)
         parts = _parts(message)
     except RecursionError as error:
         raise RefusedError(f"its parts are nested more than {MAX_DEPTH} deep") from error
@@ -63,6 +71,8 @@ def _parts(message: Message) -> list[tuple[Message, bool]]:
     waiting: list[tuple[Message, int, bool]] = [(message, 0, False)]
     while waiting:
         part, depth, is_form = waiting.pop()
+        if any(len(str(value)) > MAX_HEADER for value in part.values()):
+            raise RefusedError(f"a header of it has more than {MAX_HEADER:,} characters")
         if depth > MAX_DEPTH:
             raise RefusedError(f"its parts are nested more than {MAX_DEPTH} deep")
         payload = part.get_payload()
@@ -91,12 +101,12 @@ def _sorted(parts: list[tuple[Message, bool]]) -> tuple[list[Message], list[Mess
 
 
 def _header(message: Message, name: str) -> str:
+    raw = str(message.get(name) or "")[: 2 * MAX_SHOWN]
     try:
-        value = str(message.get(name) or "")
-    # The parser of headers fails on some broken ones in ways that it has no class for.
-    except Exception:  # noqa: BLE001 - a header that cannot be read is not there
-        return ""
-    return " ".join(value.split())[:1_000]
+        value = str(make_header(decode_header(raw)))
+    except (HeaderParseError, LookupError, ValueError):  # encoded in a way that is none
+        value = raw
+    return " ".join(value.split())[:MAX_SHOWN]
 
 
 def _text(part: Message) -> list[Block]:
@@ -126,7 +136,7 @@ def _attach(part: Message, number: int, read: Reader, parsed: Parsed) -> None:
     if kind == "message/rfc822":
         payload = part.get_payload()
         inner = payload[0] if isinstance(payload, list) and payload else None
-        data = inner.as_bytes() if isinstance(inner, EmailMessage | Message) else b""
+        data = inner.as_bytes() if isinstance(inner, Message) else b""
         name = name or "forwarded.eml"
     else:
         data = _payload(part)

@@ -394,7 +394,7 @@ def unwrap(text: str, *, full: int | None = None) -> list[str]:
             current = ""
         if not current:
             current = line
-        elif _HYPHEN.search(current) and line[:1].islower():
+        elif _HYPHEN.search(current[-2:]) and line[:1].islower():
             current = current[:-1] + line
         else:
             current = f"{current} {line}"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from weft.components.dataprep.blocks import Block, Kind, Parsed
+
+LONGEST: Final = 10_000
+"""Characters of a line in which marks are looked for: the search takes the square of its length."""
 
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n+")
 _ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
-_RULE = re.compile(r"[ \t]*\|?[ \t:|-]*-[ \t:|-]*\|?[ \t]*$")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
-_LINK = re.compile(r"\[([^\]]+)\]\((?:[^()]|\([^()]*\))*\)|\[([^\]]+)\]\[[^\]]*\]")
+_RULE: Final = frozenset(" \t:|-")
+"""What the line under a table's header is made of."""
+
+_IMAGE = re.compile(r"!\[([^\[\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\[\]]+)\]\((?:[^()]|\([^()]*\))*\)|\[([^\[\]]+)\]\[[^\[\]]*\]")
 _STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
 _EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -27,7 +32,7 @@ def parse_text(text: str) -> Parsed:
 def parse_markdown(text: str) -> Parsed:
     """Headings, paragraphs, tables and listings, without the marks that only say how they look."""
     reader = _Markdown()
-    for line in _COMMENT.sub("", _without_front_matter(text)).split("\n"):
+    for line in _without_comments(_without_front_matter(text)).split("\n"):
         reader.line(line)
     reader.end_block()
     titles = [block.text for block in reader.blocks if block.kind == "heading" and block.level == 1]
@@ -39,6 +44,15 @@ def _without_front_matter(text: str) -> str:
         return text
     end = text.find("\n---\n", 3)
     return text[end + 5 :] if 0 <= end < 10_000 else text
+
+
+def _without_comments(text: str) -> str:
+    kept: list[str] = []
+    at = 0
+    while (begin := text.find("<!--", at)) >= 0 and (end := text.find("-->", begin)) >= 0:
+        kept.append(text[at:begin])
+        at = end + 3
+    return "".join([*kept, text[at:]])
 
 
 class _Markdown:
@@ -57,7 +71,9 @@ class _Markdown:
             else:
                 self._lines.append(line)
             return
-        if fence := _FENCE.match(line):
+        if len(line) > LONGEST:
+            self._content(line)
+        elif fence := _FENCE.match(line):
             self.end_block()
             self._fence, self._kind = fence.group(1), "code"
         elif heading := _ATX.match(line):
@@ -78,7 +94,7 @@ class _Markdown:
         if kind != self._kind:
             self.end_block()
             self._kind = kind
-        if kind == "table" and _RULE.match(line):
+        if kind == "table" and "-" in line and _RULE.issuperset(line):
             return
         if kind == "table":
             cells = [inline(cell).strip() for cell in line.strip().strip("|").split("|")]
@@ -101,6 +117,8 @@ class _Markdown:
 
 def inline(text: str) -> str:
     """A line of Markdown as its reader sees it: links and images by their words, emphasis without its marks."""
+    if len(text) > LONGEST:
+        return text
     text = _IMAGE.sub(r"\1", text)
     text = _LINK.sub(lambda match: match.group(1) or match.group(2), text)
     text = _STRONG.sub(r"\2", text)
