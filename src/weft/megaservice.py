@@ -206,7 +206,7 @@ class Services:
 
     async def _service(self, placed: Placed) -> Transport:
         info = self._components.get(placed.component, folder=placed.folder)
-        config = _resolved(placed.config, self._secret, placed.key)
+        config = resolved(placed.config, self._secret, placed.key)
         contract = self._components.contract_of(info, placed.config)
         # The process that was started for this service makes it itself, whatever the placement calls that place.
         if placed.at.kind in ("url", "registry") or (
@@ -260,7 +260,7 @@ class Services:
         """
         info = self._components.get(placed.component, folder=placed.folder)
         contract = self._components.contract_of(info, placed.config)
-        return await self._start(placed, _resolved(placed.config, self._secret, placed.key), contract)
+        return await self._start(placed, resolved(placed.config, self._secret, placed.key), contract)
 
     def switch(self, plans: Plans, key: str, started: Started | None) -> Started | None:
         """Have ``started`` be the service from the next request on, under ``plans``; requests under way end as they began.
@@ -344,7 +344,7 @@ def _shown(url: Any) -> str | None:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
-def _resolved(value: Any, secret: Callable[[str], str | None], service: str) -> Any:
+def resolved(value: Any, secret: Callable[[str], str | None], service: str) -> Any:
     """A config with its secrets put in."""
     if isinstance(value, SecretRef):
         found = secret(value.name)
@@ -355,7 +355,7 @@ def _resolved(value: Any, secret: Callable[[str], str | None], service: str) -> 
             )
         return found
     if isinstance(value, Mapping):
-        return {name: _resolved(item, secret, service) for name, item in value.items()}
+        return {name: resolved(item, secret, service) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_resolved(item, secret, service) for item in value]
+        return [resolved(item, secret, service) for item in value]
     return value

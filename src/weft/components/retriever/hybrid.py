@@ -11,7 +11,7 @@ from weft.components.retriever.neighbours import MAX_NEIGHBOURS, with_neighbours
 from weft.contracts.embedding import Embedder, EmbeddingRequest
 from weft.contracts.manifest import Manifest, manifest_of
 from weft.contracts.retriever import RetrieveRequest, RetrieveResponse, SearchType
-from weft.contracts.store import Hit, SearchRequest, Store
+from weft.contracts.store import Hit, SearchRequest, Store, refuse_other
 from weft.errors import BackendReplyError, ComponentError, InvalidRequestError
 from weft.host import Host
 from weft.text import cosine
@@ -75,7 +75,12 @@ class HybridRetriever:
         self._embeddings = embeddings
 
     async def start(self, host: Host) -> None:
-        """Take a thread for weighing diversity."""
+        """Take a thread for weighing diversity.
+
+        Raises:
+            StateError: The documents in the store were made with another embedder.
+        """
+        await refuse_other(host.service, self._store, self._embedder)
         self._lane = host.lane(threads=1, queue=256)
 
     async def invoke(self, request: RetrieveRequest) -> RetrieveResponse:
