@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from weft.context import Context
 from weft.contracts.chat import ChatDescription
+from weft.contracts.manifest import Manifest, difference, of_search
 from weft.errors import (
     ConflictError,
     ForbiddenError,
@@ -439,8 +440,10 @@ class Choices:
     async def _prepare(self, service: str, choice: Choice | None, key: str | None) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._switcher.prepare(service, choice, key))
-                group.create_task(self._siblings.prepare(service, choice, key))
+                own = group.create_task(self._switcher.prepare(service, choice, key))
+                others = group.create_task(self._siblings.prepare(service, choice, key))
+            for manifest in [*filter(None, (own.result(),)), *others.result()]:
+                await self._check_stores(service, manifest)
             after = keeping.with_choice(self._choosing.chosen, service, choice, key)
             await asyncio.to_thread(keeping.write, self._folder, after)
         except BaseException as error:
@@ -448,6 +451,31 @@ class Choices:
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from None
             raise
+
+    async def _check_stores(self, service: str, manifest: Manifest) -> None:
+        """Refuse an embedder whose vectors do not go with those that are there already.
+
+        Raises:
+            ConflictError: They do not.
+            ServiceError: A store cannot be asked.
+        """
+        placed = self._choosing.plans.placed
+        stores = {
+            key
+            for entry in placed.values()
+            if service in entry.uses.values()
+            for key in entry.uses.values()
+            if placed[key].contract == "store"
+        }
+        for key in sorted(stores):
+            described = await self._services.transports[key].call("describe", Empty())
+            for kept in described.manifests:
+                if (told := difference(kept, of_search(manifest))) is not None:
+                    raise ConflictError(
+                        f"the documents in the store '{key}' were made with {told}: they could not be found any more",
+                        param="model",
+                        hint="stop Weft, build the index anew with: weft reindex SPEC --embed MODEL, and start it with --embed",
+                    )
 
     async def _abandon(self, service: str) -> None:
         await self._switcher.abandon()

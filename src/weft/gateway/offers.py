@@ -16,7 +16,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from weft.errors import RequestError
-from weft.gateway.reference import ServedModel
+from weft.gateway.reference import OllamaDetails, OllamaTags, ServedModel, number_of
 from weft.host import HttpClient
 from weft.models import ModelStatus
 from weft.models.catalogue import GGUF
@@ -46,7 +46,6 @@ SLOW_BYTES: Final = 6_000_000_000
 OLLAMA: Final = "http://127.0.0.1:11434"
 
 _EMBEDS = re.compile(r"embed|minilm|(?:^|[/_-])(?:bge|gte|e5)[-_]", re.IGNORECASE)
-_SIZE = re.compile(r"([\d.]+)\s*([KMBT])", re.IGNORECASE)
 
 
 class Offer(Struct):
@@ -79,37 +78,8 @@ class Offer(Struct):
     description: str = ""
 
 
-class _Details(Struct):
-    family: str = ""
-    parameter_size: str = ""
-    quantization_level: str = ""
-
-
-class _OllamaModel(Struct):
-    name: str
-    size: int = 0
-    details: _Details | None = None
-
-
-class _OllamaTags(Struct):
-    models: list[_OllamaModel] = []
-
-
 class _Models(Struct):
     data: list[ServedModel]
-
-
-def number(text: str) -> int | None:
-    """``8.0B`` as a number; None: it is none."""
-    found = _SIZE.search(text)
-    try:
-        return (
-            int(float(found[1]) * 10 ** {"K": 3, "M": 6, "B": 9, "T": 12}[found[2].upper()])
-            if found
-            else None
-        )
-    except ValueError:
-        return None
 
 
 async def served(http: Callable[[str], HttpClient], *, ollama: str = OLLAMA) -> list[Offer]:
@@ -126,23 +96,14 @@ async def served(http: Callable[[str], HttpClient], *, ollama: str = OLLAMA) -> 
     return [offer for offers in found for offer in offers]
 
 
-async def ollama_models(http: Callable[[str], HttpClient], url: str) -> dict[str, int | None]:
-    """The models of an Ollama server with their numbers of weights; none where it is no Ollama."""
-    try:
-        tags: _OllamaTags = await http(url).get_json("/api/tags", type=_OllamaTags)
-    except RequestError:
-        return {}
-    return {m.name: number(m.details.parameter_size) if m.details else None for m in tags.models}
-
-
 async def _ollama(http: Callable[[str], HttpClient], url: str) -> list[Offer]:
     try:
-        tags: _OllamaTags = await http(url).get_json("/api/tags", type=_OllamaTags)
+        tags: OllamaTags = await http(url).get_json("/api/tags", type=OllamaTags)
     except RequestError:
         return []  # nobody is there, which is what was to be found out
     offers = []
     for entry in tags.models[:MAX_SERVED]:
-        details = entry.details or _Details()
+        details = entry.details or OllamaDetails()
         embeds = "bert" in details.family or _EMBEDS.search(entry.name) is not None
         said = ", ".join(filter(None, (details.parameter_size, details.quantization_level)))
         offers.append(
@@ -152,7 +113,7 @@ async def _ollama(http: Callable[[str], HttpClient], url: str) -> list[Offer]:
                 "embedding" if embeds else "chat",
                 "server",
                 where=f"Ollama at {url}",
-                parameters=number(details.parameter_size),
+                parameters=number_of(details.parameter_size),
                 download_bytes=0,
                 description=said,
             )

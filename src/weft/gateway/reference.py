@@ -39,6 +39,7 @@ KINDS: Final = {"chat": GGUF, "embedding": ONNX_EMBEDDER}
 """Contract to the kind of model file that a component of this installation can load for it."""
 
 _LOCAL: Final = {"chat": "llama-cpp", "embedding": "onnx-embedder"}
+_SIZE = re.compile(r"([\d.]+)\s*([KMBT])", re.IGNORECASE)
 _QUANTISED = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+?)(?::([A-Za-z0-9_]+))?(@[\w./-]+)?")
 
 
@@ -110,12 +111,47 @@ class ServedModel(Struct):
         return {name: v for name, v in (("parameters", size), ("context_window", window)) if v}
 
 
+class OllamaDetails(Struct):
+    """What Ollama says of a model."""
+
+    family: str = ""
+    parameter_size: str = ""
+    quantization_level: str = ""
+
+
+class OllamaModel(Struct):
+    """A model of Ollama."""
+
+    name: str
+    size: int = 0
+    details: OllamaDetails | None = None
+
+
+class OllamaTags(Struct):
+    """The models that Ollama has."""
+
+    models: list[OllamaModel] = []
+
+
 class _Models(Struct):
     data: list[ServedModel]
 
 
 class _TeiInfo(Struct):
     model_id: str
+
+
+def number_of(text: str) -> int | None:
+    """``8.0B`` as a number; None: it is none."""
+    found = _SIZE.search(text)
+    try:
+        return (
+            int(float(found[1]) * 10 ** {"K": 3, "M": 6, "B": 9, "T": 12}[found[2].upper()])
+            if found
+            else None
+        )
+    except ValueError:
+        return None
 
 
 async def find(reference: str, contract: str, asking: Asking) -> Replacement:
@@ -267,8 +303,20 @@ async def _openai(url: str, model: str, contract: str, asking: Asking) -> Replac
     found = _pick(listed, model, base)
     config: dict[str, Any] = {"url": base, "model": found.id}
     if contract == "chat":
-        config |= found.facts()
+        config |= found.facts() or await _ollama_facts(base, found.id, asking)
     return Replacement(component, config | asking.keyed())
+
+
+async def _ollama_facts(base: str, model: str, asking: Asking) -> dict[str, int]:
+    """The number of weights of a model of Ollama, which says it in its own API; nothing for other servers."""
+    try:
+        tags: OllamaTags = await _client(base.removesuffix("/v1"), asking).get_json(
+            "/api/tags", type=OllamaTags
+        )
+    except ServiceError:
+        return {}
+    sizes = {entry.name: number_of(entry.details.parameter_size) for entry in tags.models if entry.details}
+    return {"parameters": size} if (size := sizes.get(model)) else {}
 
 
 async def served_models(url: str, asking: Asking) -> tuple[str, list[ServedModel] | None]:

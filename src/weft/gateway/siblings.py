@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from weft.context import Context
+from weft.contracts.manifest import Manifest
 from weft.errors import ForbiddenError, InvalidRequestError, RequestError, UnavailableError, WeftError
 from weft.gateway.chosen import Choice
 from weft.gateway.switch import PREPARED_S, Order, Switcher
@@ -104,11 +105,12 @@ def obeying_route(
             raise UnavailableError(f"the process of {app.name} is not running yet, or not any more")
         else:
             try:
-                await switcher.obey(order)
+                manifest = await switcher.obey(order)
             except WeftError as error:
                 if isinstance(error, RequestError):
                     raise
                 raise InvalidRequestError(str(error), param="model") from error
+            return Response(200, [], _encode(manifest), "application/json")
         return Response(204, [], b"", "")
 
     # Open: it asks for the seal instead of the token, which the processes of an installation need not have.
@@ -144,8 +146,8 @@ class Siblings:
             if signer
         }
 
-    async def prepare(self, service: str, choice: Choice | None, key: str | None) -> None:
-        """Have all that take part prepare, at once.
+    async def prepare(self, service: str, choice: Choice | None, key: str | None) -> list[Manifest]:
+        """Have all that take part prepare, at once; returns what :meth:`Switcher.prepare` does for those that run it.
 
         Raises:
             RequestError: One cannot; the others may have prepared, and are told by :meth:`abandon`.
@@ -155,12 +157,13 @@ class Siblings:
             asyncio.ensure_future(self._tell(endpoint, order)) for endpoint in self._of(service).values()
         ]
         try:
-            await asyncio.gather(*tasks)
+            bodies = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
+        return [manifest for body in bodies if (manifest := _decode_manifest(body)) is not None]
 
     async def commit(self, service: str) -> list[str]:
         """Have them make the switch; returns those that did not: they are started again, and then have it."""
@@ -204,6 +207,7 @@ class Siblings:
         return reply.body
 
 
+_decode_manifest = msgspec.json.Decoder(Manifest | None).decode
 _decode_switches = msgspec.json.Decoder(Switches).decode
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from weft.context import Context, current
 from weft.contracts.chat import ChatRequest
 from weft.contracts.embedding import EmbeddingRequest
+from weft.contracts.manifest import Manifest, manifest_of
 from weft.errors import ConflictError, InvalidRequestError, RequestError, ServiceError, WeftError
 from weft.gateway.chosen import Choice, Chosen, applied, pinned, with_choice
 from weft.megaservice import Services, Started
@@ -25,7 +27,7 @@ from weft.plan import Placed, Plans
 from weft.serve.application import Application
 from weft.serve.log import Log
 from weft.spec.model import Spec
-from weft.types import Message
+from weft.types import Empty, Message, floats
 
 TRIAL_TIMEOUT_S: Final = 180.0
 """For the first answer of a model: a server may load it from disk for it, which takes a minute for a large one."""
@@ -144,19 +146,24 @@ class Switcher:
         self._is_preparing = False
         self._retiring: set[asyncio.Task[None]] = set()
 
-    async def obey(self, order: Order) -> None:
-        """Do what a process of this installation says; see :class:`Order`."""
+    async def obey(self, order: Order) -> Manifest | None:
+        """Do what a process of this installation says; see :class:`Order` and :meth:`prepare`."""
         if order.step == "prepare":
-            await self.prepare(order.service, order.choice, order.key)
-        elif order.step == "commit":
+            return await self.prepare(order.service, order.choice, order.key)
+        if order.step == "commit":
             self.commit()
         elif order.step == "abandon":
             await self.abandon()
+        return None
 
-    async def prepare(self, service: str, choice: Choice | None, key: str | None) -> None:
+    async def prepare(self, service: str, choice: Choice | None, key: str | None) -> Manifest | None:
         """Have everything ready for a switch; nothing that is asked notices.
 
         Cancelling it leaves nothing behind.
+
+        Returns:
+            What the vectors of a new embedder are, to be compared with what is in the stores; None: it is none, or another
+            process runs it.
 
         Raises:
             ConflictError: Another is being prepared.
@@ -172,22 +179,23 @@ class Switcher:
         try:
             # Compiling takes tens of milliseconds, and loads the component's code: not on the loop.
             spec, plans = await asyncio.to_thread(choosing.compile, service, chosen)
-            started = None
+            started = manifest = None
             if self._services.has(service):
                 choosing.keys = choosing.chosen.secrets | chosen.secrets
                 choosing.guarded = set(chosen.services)
-                started = await self._started(plans.placed[service])
+                started, manifest = await self._started(plans.placed[service])
             self._prepared = _Prepared(service, spec, plans, chosen, started, time.monotonic())
         finally:
             self._is_preparing = False
             if self._prepared is None:
                 self._as_before()
+        return manifest
 
-    async def _started(self, placed: Placed) -> Started:
+    async def _started(self, placed: Placed) -> tuple[Started, Manifest | None]:
         started = await self._services.beside(placed)
         try:
             async with asyncio.timeout(TRIAL_TIMEOUT_S):
-                await _try(started, placed)
+                manifest = await _try(started, placed)
         except BaseException as error:
             await self._close(placed.key, started)
             if isinstance(error, TimeoutError):
@@ -197,7 +205,7 @@ class Switcher:
                     component=placed.component,
                 ) from error
             raise
-        return started
+        return started, manifest
 
     def commit(self) -> None:
         """Make the switch that is prepared, if one is: between two requests, and at once."""
@@ -211,7 +219,8 @@ class Switcher:
         self._on_commit()
         placed = prepared.plans.placed[prepared.service]
         model = str(placed.config.get("model", ""))
-        self._log.info(f"'{placed.key}' is {placed.component} now", service=placed.key, model=model)
+        if prepared.started is not None:
+            self._log.info(f"'{placed.key}' is {placed.component} now", service=placed.key, model=model)
         if old is not None:
             task = asyncio.create_task(
                 self._retire(prepared.service, old), name=f"close the old {placed.key}"
@@ -260,20 +269,23 @@ class Switcher:
             await asyncio.wait(tasks)
 
 
-async def _try(started: Started, placed: Placed) -> None:
-    """Whether it is ready, and answers.
+async def _try(started: Started, placed: Placed) -> Manifest | None:
+    """Whether it is ready, and answers; what the vectors of an embedder are.
 
     Raises:
         RequestError: It does not.
     """
     transport = started.transport
+    manifest = None
     token = current.set(Context("switch"))
     try:
         is_ready = await transport.ready()
         if is_ready and placed.contract == "chat":
             await transport.call("invoke", ChatRequest([Message("user", "Hi")], max_tokens=1))
         elif is_ready and placed.contract == "embedding":
-            await transport.call("invoke", EmbeddingRequest(["a trial"]))
+            reply = await transport.call("invoke", EmbeddingRequest(["a trial"]))
+            said = manifest_of(await transport.call("describe", Empty()))
+            manifest = replace(said, dimensions=said.dimensions or len(floats(reply.embeddings[0])))
     except RequestError as error:
         if isinstance(error, ServiceError):
             error.at(service=placed.key, component=placed.component, endpoint=transport.backend)
@@ -288,3 +300,4 @@ async def _try(started: Started, placed: Placed) -> None:
         current.reset(token)
     if not is_ready:
         raise ServiceError("it is not ready", service=placed.key, component=placed.component)
+    return manifest
