@@ -312,14 +312,23 @@ class Host(Protocol):
         """
         ...
 
-    def lane(self, *, threads: int, queue: int) -> Lane:
-        """A thread pool of this component's own; it ends with the component."""
+    def lane(self, *, threads: int, queue: int, background: bool = False) -> Lane:
+        """A thread pool of this component's own; it ends with the component.
+
+        Args:
+            threads: How many calls run at once.
+            queue: How many more may wait.
+            background: For native work that nobody waits for: its threads stand back where others have something to do.
+                A thread that stands back while it holds Python's lock would hold up everybody.
+        """
         ...
 
     async def isolated(
         self, work: Callable[..., R], /, *args: Any, timeout_s: float, max_memory_bytes: int
     ) -> R:
         """Run ``work`` (importable, with picklable arguments and result) in a process of its own that can be killed.
+
+        It has no network there, and gets the processors when those who answer requests do not need them.
 
         Raises:
             ServiceError: It crashed, took longer than ``timeout_s``, or more than ``max_memory_bytes``.

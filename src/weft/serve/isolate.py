@@ -2,6 +2,7 @@
 
 ``python -m weft.serve.isolate`` reads frames (8 bytes of length, then a pickle) from stdin and writes one reply frame
 for each call. It ends when stdin does, and the kernel ends it when a call outlives its time or its parent.
+It has no network, and yields the processors to whoever answers requests.
 Pickles only ever come from the parent, over the pipe that the parent made.
 """
 
@@ -16,7 +17,8 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Any
+from contextlib import suppress
+from typing import IO, Any, Final
 
 LENGTH = struct.Struct(">Q")
 GRACE_S = 1.0
@@ -43,7 +45,8 @@ def frame(body: bytes) -> bytes:
 
 def main() -> None:
     """Serve calls until stdin ends."""
-    _die_with_parent()
+    _seal()
+    _die_with_parent()  # after sealing, which may change credentials: the kernel forgets this then
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     calls = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
@@ -111,6 +114,38 @@ def _address_space() -> int:
             return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 1 << 30
+
+
+NICE: Final = 10
+"""Work here can wait: what shares the processors with it answers people."""
+
+_REACHING: Final = (
+    "socket.connect",
+    "socket.getaddrinfo",
+    "socket.gethostbyname",
+    "socket.sendto",
+    "socket.bind",
+)
+
+
+def _seal() -> None:
+    """Take the network away: from Python by its audit events, from all else by the kernel, where it lets us."""
+    sys.addaudithook(_refuse_network)
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        os.nice(NICE)
+    if sys.platform == "linux":
+        new_user, new_network = 0x10000000, 0x40000000
+        libc = ctypes.CDLL(None, use_errno=True)
+        # Without privileges a network of one's own takes users of one's own; where neither is allowed, the hook is left.
+        if libc.unshare(new_network):
+            libc.unshare(new_user | new_network)
+
+
+def _refuse_network(event: str, args: tuple[Any, ...]) -> None:
+    if event in _REACHING:
+        raise PermissionError(f"isolated work has no network ({event})")
 
 
 def _die_with_parent() -> None:

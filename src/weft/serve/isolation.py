@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -108,7 +110,13 @@ class Isolation:
         if self._closed:
             raise UnavailableError("the service is stopping", service=self._service)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "weft.serve.isolate", stdin=PIPE, stdout=PIPE, limit=1 << 20
+            sys.executable,
+            "-m",
+            "weft.serve.isolate",
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=1 << 20,
+            start_new_session=True,  # so that programs which the work has started end with it
         )
         self._all.add(process)
         if self._closed:
@@ -121,8 +129,10 @@ class Isolation:
     async def _end(self, process: Process) -> int:
         """Kill a process and reap it, also while this task is being cancelled."""
         self._all.discard(process)
-        if process.returncode is None:
-            with suppress(ProcessLookupError):  # it ended by itself just now
+        with suppress(ProcessLookupError, PermissionError):  # it ended by itself just now
+            if sys.platform != "win32":
+                os.killpg(process.pid, signal.SIGKILL)
+            elif process.returncode is None:
                 process.kill()
         if process.stdin is not None:
             process.stdin.close()

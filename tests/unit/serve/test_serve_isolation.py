@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import isolated_work
 import psutil
@@ -94,3 +96,44 @@ async def test_closing_leaves_no_process() -> None:
     with pytest.raises(UnavailableError):
         await isolation.run(isolated_work.add, 1, 2, **LIMITS)
     assert children() == []
+
+
+async def test_isolated_work_has_no_network(isolation: Isolation) -> None:
+    """A server that listens on this machine is reached by nobody in there, and gets no connection."""
+    reached = asyncio.Event()
+    server = await asyncio.start_server(lambda *_: reached.set(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await isolation.run(isolated_work.reach, port, **LIMITS) == "PermissionError"
+        if sys.platform == "linux" and networks_can_be_had():
+            assert await isolation.run(isolated_work.reach_by_program, port, **LIMITS) != 0
+    assert not reached.is_set()
+
+
+def networks_can_be_had() -> bool:
+    """Whether the kernel gives this user a network of its own."""
+    code = "import ctypes, sys; c = ctypes.CDLL(None); sys.exit(bool(c.unshare(0x40000000) and c.unshare(0x50000000)))"
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no niceness")
+async def test_isolated_work_yields(isolation: Isolation) -> None:
+    """It runs with a lower priority than the process that answers requests."""
+    assert await isolation.run(isolated_work.niceness, **LIMITS) >= min(os.nice(0) + 10, 19)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+async def test_programs_that_the_work_started_end_with_it(isolation: Isolation, tmp_path: Path) -> None:
+    """A call that is given up leaves no program behind."""
+    noted = tmp_path / "pid"
+    call = asyncio.create_task(isolation.run(isolated_work.start_program, str(noted), **LIMITS))
+    async with asyncio.timeout(10):
+        while not (noted.exists() and noted.read_text()):
+            await asyncio.sleep(0.01)
+    program = psutil.Process(int(noted.read_text()))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [program], 10)
+    assert not alive

@@ -9,7 +9,9 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 PROGRAM: Final = "tesseract"
@@ -89,20 +91,28 @@ class Recogniser:
         if prefix := os.environ.get("TESSDATA_PREFIX"):
             environment["TESSDATA_PREFIX"] = prefix
         try:
-            done = subprocess.run(  # noqa: S603 - a fixed program, a fixed command, the page through a pipe
-                command, input=picture, capture_output=True, timeout=seconds, env=environment, check=False
-            )
-        except subprocess.TimeoutExpired:
-            self._late = True
-            return ""
+            with subprocess.Popen(  # noqa: S603 - a fixed program, a fixed command, the page through a pipe
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+            ) as process:
+                _bound(process.pid)
+                try:
+                    out, said = process.communicate(picture, timeout=seconds)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    self._late = True
+                    return ""
         except OSError as error:
             self._failed = str(error)
             return ""
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            self._failed = said[-1][:200] if said else f"it ended with {done.returncode}"
+        if process.returncode:
+            lines = said.decode("utf-8", "replace").strip().splitlines()
+            self._failed = lines[-1][:200] if lines else f"it ended with {process.returncode}"
             return ""
-        return done.stdout.decode("utf-8", "replace").replace("\f", "")
+        return out.decode("utf-8", "replace").replace("\f", "")
 
     def _language(self) -> str | None:
         installed = self._installed()
@@ -122,6 +132,15 @@ class Recogniser:
         except (OSError, subprocess.TimeoutExpired):
             return set()
         return {line.strip() for line in said.stdout.splitlines()[1:]}
+
+
+def _bound(pid: int) -> None:
+    """Let the kernel end the program when nobody else is left to do so."""
+    if sys.platform == "linux":
+        import resource
+
+        with suppress(OSError):  # it has ended already
+            resource.prlimit(pid, resource.RLIMIT_CPU, (int(PAGE_S) + 10, int(PAGE_S) + 10))
 
 
 def _picture(page: Any, scale: float) -> bytes:
