@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from weft.components.rag.library import Known, is_deictic, known, meant, mentioned, other, plain
+from weft.components.rag.library import Known, exactly, is_deictic, known, meant, mentioned, other, plain
 from weft.components.rag.salient import unit, without_headings
 from weft.components.rag.summary import Extract, which
 from weft.contracts.embedding import Embedder
@@ -29,6 +29,12 @@ PASSAGES: Final = 4
 
 CANDIDATES: Final = 12
 """Passages among which those are looked for that name the thing."""
+
+
+_GENERAL: Final = re.compile(
+    r"(?:the\s)?(?:pros and cons|(?:dis)?advantages|benefits|drawbacks|features|details)", re.IGNORECASE
+)
+"""An aspect that is none: documents that tell advantages seldom call them so."""
 
 
 class CompareRequest(Struct, omit_defaults=True):
@@ -87,7 +93,9 @@ class SideBySide:
         if not documents:
             return EvidenceResponse(Evidence(request.query, [], answerable=False))
         subjects = request.subjects[:MAX_THINGS]
-        fitting = [meant(subject, documents) for subject in subjects]
+        fitting = [
+            (meant if _names_document(subject) else exactly)(subject, documents) for subject in subjects
+        ]
         named = [found[0] for found in fitting if len(found) == 1]
         things: list[tuple[str, Known | None]] = []
         for subject, found in zip(subjects, fitting, strict=True):
@@ -96,7 +104,7 @@ class SideBySide:
                 continue
             if len(found) != 1 and named and len(others := other(subject, documents, named)) == 1:
                 found = others  # noqa: PLW2901 - the new handbook, beside that of 2019
-            if len(found) > 1 and _names_document(subject):
+            if len(found) > 1:
                 return EvidenceResponse(which(request.query, found))
             things.append((found[0].label, found[0]) if len(found) == 1 else (subject, None))
         if len(things) < 2:
@@ -128,7 +136,8 @@ class SideBySide:
         return without_headings(read.evidence.quotes, self._sentences) if read.evidence.answerable else []
 
     async def _topic(self, request: CompareRequest, subject: str) -> list[Quote]:
-        query = f"{request.aspect} {subject}" if request.aspect else subject
+        is_said = request.aspect and not _GENERAL.fullmatch(request.aspect)
+        query = f"{request.aspect} {subject}" if is_said else subject
         reply = await self._retriever.invoke(
             RetrieveRequest(query, k=CANDIDATES, collection=request.collection)
         )

@@ -117,9 +117,9 @@ _FINDS: Final = [
         rf"^(?:do|does|is|are)\s(?:there\s)?(?:any|one|some|either|none)\s(?:of\s)?{_MINE}{_DOCUMENTS}\s(?:that\s|which\s)?"
         r"(?:mentions?|talks?\sabout|speaks?\s(?:of|about)|covers?|contains?|discuss(?:es)?|deals?\swith|describes?|"
         r"say\s(?:something|anything)\sabout|have\s(?:something|anything)\s(?:on|about))\s(?P<a>.+)$",
-        rf"^(?:do|have)\s(?:you|i|we)\s(?:have|got|know)?\s?(?:anything|something|any\s{_DOCUMENTS}|a\s{_DOCUMENTS}|any\sinformation)\s"
+        rf"^(?:do|have)\s(?:you|i|we)\s(?:have|got|know)?\s?(?:anything|something|any\s{_DOCUMENTS}|a\s{_DOCUMENTS}|any\sinformation)\s(?:(?:in|among|inside)\s{_MINE}{_DOCUMENTS}\s)?"
         r"(?:about|on|regarding|concerning|for)\s(?P<a>.+)$",
-        rf"^(?:is|are)\sthere\s(?:anything|something|any\s{_DOCUMENTS}|a\s{_DOCUMENTS}|any\sinformation)\s(?:about|on|regarding|concerning)\s"
+        rf"^(?:is|are)\sthere\s(?:anything|something|any\s{_DOCUMENTS}|a\s{_DOCUMENTS}|any\sinformation)\s(?:(?:in|among|inside)\s{_MINE}{_DOCUMENTS}\s)?(?:about|on|regarding|concerning)\s"
         r"(?P<a>.+)$",
         rf"^(?:find|show|list|give)\s(?:me\s)?(?:all\s|the\s|every\s|any\s)*{_DOCUMENTS}\s"
         r"(?:about|on|regarding|concerning|that\smention|mentioning|that\s(?:talk|speak)\sabout|that\scover)\s(?P<a>.+)$",
@@ -154,6 +154,8 @@ _ABOUT_WHAT: Final = [
     _rule(p)
     for p in (
         r"^what(?:\sis|\sare|'s|\swas)\s(?P<a>.+?)\s(?:all\s|mainly\s|mostly\s|basically\s)?about$",
+        r"^(?:explain|describe|tell\sme|say)\s(?:to\sme\s)?what\s(?P<a>.+?)\s(?:says|covers|contains|describes|discusses|deals\swith|is\sabout|is\sall\sabout)"
+        r"(?:\sin\sgeneral|\soverall)?$",
         r"^what\s(?:does|do)\s(?P<a>.+?)\s(?:say|cover|contain|describe|discuss|deal\swith|talk\sabout|tell(?:\s(?:me|us))?)"
         r"(?:\sin\sgeneral|\soverall)?$",
         r"^(?:tell\sme\s(?:more\s)?about|describe|explain|introduce)\s(?P<a>\S.*\.(?:pdf|docx?|pptx?|xlsx?|csv|html?|md|txt|rtf|epub|eml|json))$",
@@ -187,6 +189,10 @@ _LIST: Final = [
     )
 ]
 
+_ADJECTIVE: Final = _rule(
+    r"^the\s(?:old|older|new|newer|first|second|third|last|former|current|previous|latest|big|small|large|basic|premium|standard|free|paid|"
+    r"red|blue|green|white|black|early|late|short|long|cheap|expensive|upper|lower|left|right)$"
+)
 _NOT_COMPARED: Final = r"(?:i|you|we|me|him|her)"
 _COMPARISON: Final = [
     _rule(p)
@@ -372,17 +378,24 @@ def _comparison(asked: str) -> Asked | None:
             continue
         aspect = (parts.get("aspect") or "").strip()
         if not aspect:
-            b, aspect = _shared(a, b)
+            a, b, aspect = _shared(a, b)
+        else:
+            a, b, _ = _shared(a, b)
         return Asked("comparison", (a, b), aspect=aspect)
     return None
 
 
-def _shared(a: str, b: str) -> tuple[str, str]:
-    """What follows the second thing is said of both: ``A and B in terms of price``, ``A and B regarding price``."""
+def _shared(a: str, b: str) -> tuple[str, str, str]:
+    """What follows the second thing is said of both: ``A and B in terms of price``; so is ``the old and the new handbook``."""
     match = _rule(
-        r"^(?P<b>.+?),?\s(?:in\sterms\sof|regarding|with\s(?:respect|regard)\sto|concerning|when\sit\scomes\sto|as\sto|on\sthe\ssubject\sof)\s(?P<aspect>.+)$"
+        r"^(?P<b>.+?)(?:,?\s(?:in\sterms\sof|regarding|with\s(?:respect|regard)\sto|concerning|when\sit\scomes\sto|as\sto|on\sthe\ssubject\sof)|:)"
+        r"\s(?P<aspect>.+)$"
     ).match(b)
-    return (match["b"], match["aspect"]) if match else (b, "")
+    aspect = match["aspect"] if match else ""
+    b = match["b"] if match else b
+    if (kind := _rule(r"^the\s(?:[\w-]+)\s(?P<kind>[\w-]+)$").match(b)) and _ADJECTIVE.match(a):
+        a = f"{a} {kind['kind']}"
+    return a, b, aspect
 
 
 def _thing(text: str | None) -> str:

@@ -73,8 +73,14 @@ class Known(Struct, frozen=True):
         return name if same else f"{name} ({title})"
 
 
+def collection_name(name: str) -> str:
+    """The collection as stores call it: the one without a name is shown to people as ``default``."""
+    return "" if name == "default" else name
+
+
 async def known(store: Store, collection: str) -> list[Known]:
     """The documents of a collection of which the caller may read something, by name."""
+    collection = collection_name(collection)
     files = (await store.list(ListRequest(collection))).files
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -102,20 +108,19 @@ def meant(subject: str, documents: Sequence[Known]) -> list[Known]:
     asked = _parts(subject)
     if not asked:
         return []
-    exact = [
-        d
-        for d in documents
-        if fold(subject).strip() in (fold(d.name), fold(_EXTENSION.sub("", d.name)), fold(d.title))
-        or asked == _parts(d.name)
-        or asked == _parts(d.title)
-    ]
-    if exact:
+    if exact := exactly(subject, documents):
         return exact
     for alike in (False, True):
         fitting = [d for d in documents if _has_all(asked, d, alike=alike)]
         if fitting:
             return fitting
     return []
+
+
+def exactly(subject: str, documents: Sequence[Known]) -> list[Known]:
+    """The documents whose whole name or title ``subject`` is, but for words like *the* and *document*."""
+    asked = _parts(subject)
+    return [d for d in documents if asked and asked in (_parts(d.name), _parts(d.title))]
 
 
 def other(subject: str, documents: Sequence[Known], named: Sequence[Known]) -> list[Known]:

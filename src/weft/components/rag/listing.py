@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from weft.components.rag.library import collection_name
 from weft.components.rag.salient import without_headings
 from weft.contracts.evidence import EvidenceReader, EvidenceRequest, EvidenceResponse
 from weft.contracts.store import ReadRequest, Store
@@ -99,7 +100,7 @@ class ListItems:
             return EvidenceResponse(replace(evidence, quotes=quotes))
         quotes = _quotes(found)
         if found.is_cut and found.document.source:
-            quotes = await self._followed(found, quotes, request.collection)
+            quotes = await self._followed(found, quotes, collection_name(request.collection))
         quotes = quotes[: min(request.count or MAX_ITEMS, MAX_ITEMS)]
         return EvidenceResponse(replace(evidence, quotes=quotes, answerable=True))
 

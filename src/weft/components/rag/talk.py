@@ -36,7 +36,7 @@ _TALK: Final[dict[Talk, str]] = {
         | are\syou\s(?:an?\s)?(?:real\s)?(?:ai|bot|robot|human|person|machine|chatgpt|gpt|llm|alive|real|computer|program|there)(?:\sor\s(?:an?\s)?\w+)*
         | (?:what|which)\s(?:language\s)?(?:model|llm|ai)\s(?:are\syou(?:\s(?:running|using|based)(?:\son)?)?|do\syou\suse|is\sthis|are\syou\susing|is\srunning|do\syou\srun)
         | (?:introduce|tell\sme\s(?:something\s)?about)\syourself""",
-    "thanks": r"""(?:many\s|no\s|ok\s|great\s)?(?:thanks?|thx|ty|cheers|merci|danke|gracias)(?:\s(?:you|a\slot|a\sbunch|a\smillion|so\smuch|very\smuch|again|for\s(?:(?:your|the|all)\s(?:\w+\s?){1,3}|that|this|it)|everyone|all))*
+    "thanks": r"""(?:many\s|no\s|ok\s|great\s)?(?:thanks?|thx|ty|cheers|merci|danke|gracias)(?:\s(?:you|a\slot|a\sbunch|a\smillion|so\smuch|very\smuch(?:\sindeed)?|indeed|again|for\s(?:(?:your|the|all)\s(?:\w+\s?){1,3}|that|this|it)|everyone|all))*
         | (?:i\s)?appreciate\s(?:it|that|your\shelp) | much\sappreciated | that\s(?:was|is|'s)\s(?:very\s|really\s|so\s)?(?:helpful|useful|great|perfect|all|it|kind)
         | (?:that\s)?(?:helped|helps)(?:\s(?:me\s)?(?:a\slot|much))? | you(?:'re|\sare)\s(?:very\s|so\s|really\s)?(?:great|the\sbest|helpful|awesome|amazing|kind)""",
     "goodbye": r"""(?:good)?bye(?:\sbye)?(?:\sfor\snow)? | good\snight | see\s(?:you|ya)(?:\s(?:later|soon|tomorrow|around))* | (?:cya|ciao|farewell|adieu|so\slong)
