@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,10 @@ class SmallHost:
         self.lanes: list[ThreadLane] = []
         self.pages: dict[str, Any] = {}
         self.http_calls: list[dict[str, Any]] = []
+        self.tasks: list[asyncio.Task[None]] = []
 
-    def lane(self, *, threads: int, queue: int) -> ThreadLane:
-        lane = ThreadLane("test", threads=threads, queue_size=queue)
+    def lane(self, *, threads: int, queue: int, background: bool = False) -> ThreadLane:
+        lane = ThreadLane("test", threads=threads, queue_size=queue, background=background)
         self.lanes.append(lane)
         return lane
 
@@ -116,7 +117,12 @@ class SmallHost:
     def log(self, message: str, **fields: object) -> None:
         pass
 
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        self.tasks.append(asyncio.create_task(work, name=name))
+
     def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
         for lane in self.lanes:
             lane.close()
 

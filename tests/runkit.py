@@ -174,7 +174,7 @@ class KitHost:
         self.service, self.recorder = service, recorder
         self._lanes: list[ThreadLane] = []
 
-    def lane(self, *, threads: int, queue: int) -> ThreadLane:
+    def lane(self, *, threads: int, queue: int, background: bool = False) -> ThreadLane:
         self._lanes.append(ThreadLane(self.service, threads=threads, queue_size=queue))
         return self._lanes[-1]
 

@@ -18,12 +18,17 @@ from weft.types import Empty, Usage, floats
 
 
 class EmbeddingRequest(Struct, omit_defaults=True):
-    """Texts to embed, 1 to 2,048 of them."""
+    """Texts to embed, 1 to 2,048 of them.
+
+    Attributes:
+        background: Whether nobody waits for the vectors: whoever else asks goes first, where the embedder can do that.
+    """
 
     texts: list[str]
     model: str = ""
     dimensions: int | None = None
     user: str | None = None
+    background: bool = False
 
 
 class EmbeddingResponse(Struct, omit_defaults=True):

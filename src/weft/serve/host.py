@@ -101,9 +101,9 @@ class ServiceHost:
         endpoint = client.endpoint(url, timeout_s=timeout_s, headers=list((headers or {}).items()))
         return HostClient(endpoint, timeout_s=timeout_s, tells=not public_only)
 
-    def lane(self, *, threads: int, queue: int) -> Lane:
+    def lane(self, *, threads: int, queue: int, background: bool = False) -> Lane:
         """See :class:`weft.host.Host`."""
-        lane = ThreadLane(self._service, threads=threads, queue_size=queue)
+        lane = ThreadLane(self._service, threads=threads, queue_size=queue, background=background)
         self._lanes.append(lane)
         return lane
 

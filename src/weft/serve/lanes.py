@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from weft.errors import OverloadedError, UnavailableError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+NICE: Final = 10
+"""Of a background lane's threads: where both have work, others get about ten times their time."""
 
 
 class _Job:
@@ -38,9 +43,11 @@ class ThreadLane:
         name: Whose work it is; the threads are called so.
         threads: How many calls run at once.
         queue_size: How many more may wait.
+        background: Whether its threads stand back behind all others, where the system can do that (Linux).
     """
 
-    def __init__(self, name: str, *, threads: int, queue_size: int) -> None:
+    def __init__(self, name: str, *, threads: int, queue_size: int, background: bool = False) -> None:
+        self._background = background
         self._name, self._threads, self._queue_size = name, threads, queue_size
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._load = 0
@@ -89,6 +96,8 @@ class ThreadLane:
             self._jobs.put(None)
 
     def _serve(self) -> None:
+        if self._background and sys.platform == "linux":  # elsewhere threads have no priority of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (job := self._jobs.get()) is not None:
             result: Any = None
             error: BaseException | None = None

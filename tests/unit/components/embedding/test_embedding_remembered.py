@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,10 +39,8 @@ async def embedder() -> AsyncIterator[OnnxEmbedder]:
     """An embedder with that model, which remembers three texts."""
     host, made = SmallHost(Path()), OnnxEmbedder(remember=3)
     made._session = made._tokenizer = Lengths()
-    made._lane, made._wake = host.lane(threads=1, queue=100), asyncio.Event()
-    work = asyncio.create_task(made._work())
+    made._begin(host, host.lane(threads=1, queue=100), 1)
     yield made
-    work.cancel()
     host.close()
 
 
