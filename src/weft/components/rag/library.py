@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
+from weft.components.rag.inert import for_people
 from weft.contracts.store import ListRequest, ReadRequest, Store, StoredFile
 from weft.text import fold, stem, words
 from weft.types import Document, Message
@@ -175,8 +175,7 @@ def mentioned(messages: Sequence[Message], documents: Sequence[Known]) -> list[K
 
 def plain(name: str) -> str:
     """A name as it may stand in a line of a reply: one line, bounded, without what is not seen or turns text round."""
-    shown = "".join(c if unicodedata.category(c)[0] not in "CZ" else " " for c in name)
-    shown = " ".join(shown.split())
+    shown = for_people(name)
     return shown if len(shown) <= MAX_NAME else shown[: MAX_NAME - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
