@@ -119,7 +119,7 @@ class Pipeline:
         for first in range(0, len(documents), self._batch):
             batch = documents[first : first + self._batch]
             on_part(first / len(documents))
-            request = EmbeddingRequest([embedded(document) for document in batch])
+            request = EmbeddingRequest([embedded(document) for document in batch], background=True)
             reply = await self._patiently(lambda request=request: self._embedder.invoke(request))  # type: ignore[misc]  # bound now, on purpose
             if len(reply.embeddings) != len(batch):
                 raise BackendReplyError(
