@@ -123,9 +123,14 @@ element("history-clear").addEventListener("click", async () => {
 
 // The side: a column, or a sheet on a small screen.
 
+/** What is behind the sheet is not reached by the keyboard. */
+function behind(is: boolean): void {
+  for (const part of document.querySelectorAll<HTMLElement>("main > :not(header), header > :not(h1)")) part.inert = is;
+}
+
 function openSidebar(): void {
   sidebar.showPopover();
-  element("main").inert = true; // what is behind the sheet is not reached by the keyboard
+  behind(true);
   menu.setAttribute("aria-expanded", "true");
   element("new").focus();
 }
@@ -133,7 +138,7 @@ function openSidebar(): void {
 function closeSidebar(): void {
   if (!sidebar.matches(":popover-open")) return;
   sidebar.hidePopover();
-  element("main").inert = false;
+  behind(false);
   menu.setAttribute("aria-expanded", "false");
   menu.focus();
 }
@@ -150,7 +155,7 @@ sidebar.addEventListener("keydown", (event) => {
 });
 document.addEventListener("click", (event) => {
   const at = event.target as Node;
-  if (at === document.body || at === document.documentElement) closeSidebar(); // beside the sheet
+  if (at === document.body || at === document.documentElement || element("main").contains(at)) closeSidebar(); // beside the sheet
 });
 
 // Documents.

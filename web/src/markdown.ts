@@ -182,9 +182,10 @@ function element(block: Block, cite: Cite, depth: number): HTMLElement {
     case "rule":
       return make("hr");
     case "heading": {
+      const words = inline(block.lines[0]!, cite, 0);
+      if (depth) return make("p", {}, make("strong", {}, ...words));
       // The page's own headings come first: a model's are below them.
-      const tag = (["h3", "h4", "h5", "h6"] as const)[Math.min(block.level! - 1, 3)]!;
-      return make(tag, {}, ...inline(block.lines[0]!, cite, 0));
+      return make((["h3", "h4", "h5", "h6"] as const)[Math.min(block.level!, 3)]!, {}, ...words);
     }
     case "code":
       return code(block);
@@ -500,6 +501,14 @@ const shown = new WeakMap<HTMLElement, Shown>();
 /** Show `source` in `into`; `version` changes when the citations that `cite` knows have. */
 export function render(into: HTMLElement, source: string, cite: Cite, version = ""): void {
   const blocks = split(source.replace(/\r\n?/g, "\n").split("\n"));
+  // A model may begin at any level and leave some out: the outline of the page does not.
+  const above: number[] = [];
+  for (const block of blocks) {
+    if (block.kind !== "heading") continue;
+    while (above.length && above.at(-1)! >= block.level!) above.pop();
+    above.push(block.level!);
+    block.level = above.length - 1;
+  }
   const keys = blocks.map((block) => `${version}|${block.kind}|${block.level ?? ""}|${block.language ?? ""}|${block.lines.join("\n")}`);
   const before = shown.get(into)?.keys ?? [];
   let same = 0;
