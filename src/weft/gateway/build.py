@@ -36,7 +36,7 @@ from weft.serve.health import health_routes
 from weft.serve.hosts import Hosts, HostSettings
 from weft.serve.log import Log
 from weft.serve.openapi import documentation_routes
-from weft.serve.operations import operation_routes
+from weft.serve.operations import operation_routes, scoped
 from weft.serve.scrape import metrics_route, process_metrics
 from weft.serve.uploads import inlined
 from weft.spec.model import Spec
@@ -356,7 +356,7 @@ def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
         key,
         "",
         contract,
-        call,
+        scoped(contract, call),
         stream if contract.streams else None,
         contract.operations,
         unsupported=ignored_fields(info, plain(placed.config)),
