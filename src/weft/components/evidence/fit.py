@@ -30,14 +30,14 @@ class Weights(NamedTuple):
         carried: What a word counts that only the sentence before, the headings above or a table's header have: ``It opened
             in 1887`` speaks of what was named there.
         rank: The passage's own score, beside the sentence's fit.
-        kind: What is taken off where a number, time or name is asked for and the sentence has none.
+        kind: What is taken off where a number or a time is asked for and the sentence has none.
         passage: The fit of the passage as a whole, beside the sentence's, when it is decided whether there is an answer.
     """
 
-    meaning: float = 0.6
-    carried: float = 0.5
-    rank: float = 0.2
-    kind: float = 0.1
+    meaning: float = 0.5
+    carried: float = 0.25
+    rank: float = 0.4
+    kind: float = 0.2
     passage: float = 0.3
 
 
@@ -49,7 +49,7 @@ class Measures(NamedTuple):
         shared: How much of the question's words it has, by how rare they are.
         around: The same with the words of the sentence before, the headings above and a table's header.
         rank: The passage's score against the best passage's.
-        lacks_answer: Whether it has no number, time or name where one is asked for.
+        lacks_answer: Whether it has no number or time where one is asked for.
         passage_near, passage_shared: Of its whole passage.
     """
 

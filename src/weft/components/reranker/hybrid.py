@@ -28,7 +28,7 @@ class Weights(NamedTuple):
 
     meaning: float = 1.5
     words: float = 1.0
-    together: float = 1.0
+    together: float = 0.5
     phrases: float = 0.5
 
 

@@ -152,13 +152,12 @@ def test_config_is_checked(config: dict[str, float]) -> None:
     [
         ("When did the ferry sink?", "The ferry sank in a storm.", "In May the ferry sank."),
         ("How many sailed on the ferry?", "Passengers sailed on the ferry.", "Twelve sailed on the ferry."),
-        ("Who built the ferry?", "The ferry was built by a yard.", "The ferry was built by Holm."),
-        ("Where is the ferry of Holm?", "The ferry of Holm is away.", "The ferry of Holm is in Oslo."),
+        ("At what time does the ferry sail?", "The ferry sails on.", "The ferry sails at noon."),
         ("When did the 1887 ferry sink?", "The 1887 ferry sank.", "The 1887 ferry sank in 1901."),
     ],
 )
 async def test_a_sentence_with_the_kind_of_answer_asked_for_wins(question: str, lacks: str, has: str) -> None:
-    """A time for ``when``, a number for ``how many``, a name for ``who``, and none of those that the question says."""
+    """A time for ``when``, a number for ``how many``, and none of those that the question says."""
     quotes = (await read([passage(f"{lacks} Nothing else. {has}")], question)).quotes
     assert quotes[0].text == has
 
