@@ -125,7 +125,7 @@ def prepare(upload: Upload, reading: Reading) -> Prepared:
             " nothing in it would be found; choose an embedder for several languages and ingest it again"
         )
     chunks = split(parsed.blocks, size=reading.size, overlap=reading.overlap, max_tokens=reading.max_tokens)
-    if not chunks:
+    if not any(character.isalnum() for chunk in chunks for character in chunk.text):
         return Prepared(refused="there is no text in it")
     left_out = list(parsed.left_out)
     if parsed.empty_pages:

@@ -125,7 +125,8 @@ class _Document:
                 block.page = number
             blocks += found
         if not blocks:
-            raise RefusedError(f"no page has text; {self._recogniser.why_not()}")
+            why = self._recogniser.why_not() or "its pages are not in the file"
+            raise RefusedError(f"no page has text; {why}")
         parsed = Parsed(blocks, self._title(), len(pages), empty)
         if empty and (why := self._recogniser.why_not()):
             parsed.left_out.append(why)

@@ -17,6 +17,8 @@ MAX_PART: Final = 100_000_000
 _PROLOG: Final = 1_000_000
 """Bytes before the first element; a longer beginning is none."""
 
+_ENTITIES: Final = "its XML declares entities of its own, as attacks do (XXE, billion laughs); it is not read"
+
 _SAFE: Final[dict[str, Any]] = {
     "resolve_entities": False, "no_network": True, "load_dtd": False, "dtd_validation": False, "huge_tree": False,
     "remove_comments": True, "remove_pis": True,
@@ -35,7 +37,7 @@ def parse_xml(data: bytes) -> Any:
     try:
         return etree.fromstring(data, etree.XMLParser(**_SAFE))
     except etree.XMLSyntaxError as error:
-        raise RefusedError(f"it is broken: {_said(error)}") from error
+        raise RefusedError(_said(error)) from error
 
 
 def check_prolog(pieces: Iterator[bytes]) -> None:
@@ -61,19 +63,23 @@ def check_prolog(pieces: Iterator[bytes]) -> None:
                     raise RefusedError("it is broken: its XML has no element")
         parser.close()
     except etree.XMLSyntaxError as error:
-        raise RefusedError(f"it is broken: {_said(error)}") from error
+        raise RefusedError(_said(error)) from error
 
 
 def _check_type(info: Any) -> None:
     declared = info.internalDTD
-    if declared is not None and (next(declared.iterentities(), None) is not None):
-        raise RefusedError(
-            "its XML declares entities of its own, as attacks do (XXE, billion laughs); it is not read"
-        )
+    if declared is not None and next(declared.iterentities(), None) is not None:
+        raise RefusedError(_ENTITIES)
 
 
-def _said(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def _said(error: etree.XMLSyntaxError) -> str:
+    """What is wrong with XML, in words for its owner."""
+    said = str(error).splitlines()[0][:200] if str(error) else "its XML is none"
+    if "entity" in said.lower() and "amplification" in said:
+        return _ENTITIES
+    if "Excessive depth" in said:
+        return "its XML is nested more than 256 levels deep"
+    return f"it is broken: {said}"
 
 
 def part(package: Package, name: str) -> Any:
