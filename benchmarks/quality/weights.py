@@ -128,7 +128,7 @@ def readings(measured: Sequence[tuple[np.ndarray, np.ndarray]]) -> Outcomes:
         found = []
         for m, answers in measured:
             scores = meaning * m[:, 0] + (1 - meaning) * (m[:, 1] + carried * (m[:, 2] - m[:, 1]))
-            scores = (scores + rank * m[:, 3]) / (1 + rank) - kind * m[:, 4]
+            scores = (scores + rank * m[:, 4]) / (1 + rank) - kind * m[:, 5]
             best = answers[np.argsort(-scores, kind="stable")[:2]]
             found.append((int(best[0]) + int(best.any())) / 2)
         outcomes[meaning, carried, rank, kind] = np.array(found)

@@ -15,9 +15,14 @@ from weft.components.evidence.answers import lacks_answer
 from weft.text import Span, asked, cosine, overlap, rarity, sentences, terms, words
 from weft.types import Document
 
-HEADING_SHARE: Final = 0.7
+HEADING_SHARE: Final = 0.4
 """What a heading or a table's header counts against a sentence: it repeats the question's words and seldom answers."""
 
+
+MAX_HEADING_WORDS: Final = 8
+
+_SAYS: Final = re.compile(r"[.!?:;,…]$|[。！？]$|\d|^[-*•]\s|: ")  # noqa: RUF001 - of every script
+"""What a heading seldom has and a line that says something often: a stop, a number, a list's mark, ``name: value``."""
 
 _ROW: Final = re.compile(r"\S\s\|\s|^\|")
 
@@ -27,8 +32,9 @@ class Weights(NamedTuple):
 
     Attributes:
         meaning: The cosine of question and sentence, 0 to 1; the question's words in it count the rest.
-        carried: What a word counts that only the sentence before, the headings above or a table's header have: ``It opened
-            in 1887`` speaks of what was named there.
+        carried: What a word counts that only the sentence before has: ``It opened in 1887`` speaks of what was named there.
+        above: What a word counts that only the headings above or the names of a table's columns have. The question set has
+            neither; half is what a word on what all below is about may fairly count.
         rank: The passage's own score, beside the sentence's fit.
         kind: What is taken off where a number or a time is asked for and the sentence has none.
         passage: The fit of the passage as a whole, beside the sentence's, when it is decided whether there is an answer.
@@ -39,6 +45,7 @@ class Weights(NamedTuple):
     rank: float = 0.4
     kind: float = 0.2
     passage: float = 0.3
+    above: float = 0.5
 
 
 class Measures(NamedTuple):
@@ -47,7 +54,8 @@ class Measures(NamedTuple):
     Attributes:
         near: Its cosine to the question.
         shared: How much of the question's words it has, by how rare they are.
-        around: The same with the words of the sentence before, the headings above and a table's header.
+        carried: The same with the words of the sentence before.
+        above: The same with those of the headings above, and of a table's header, too.
         rank: The passage's score against the best passage's.
         lacks_answer: Whether it has no number or time where one is asked for.
         passage_near, passage_shared: Of its whole passage.
@@ -55,7 +63,8 @@ class Measures(NamedTuple):
 
     near: float
     shared: float
-    around: float
+    carried: float
+    above: float
     rank: float
     lacks_answer: bool
     passage_near: float
@@ -67,7 +76,8 @@ class Candidate:
     """A sentence of a passage.
 
     Attributes:
-        is_heading: Whether it is one of the headings that the passage stands under, or names the columns of a table.
+        is_heading: Whether it is a heading, or names the columns of a table.
+        above: The heading in the passage that it stands under.
         header: Of a table's row: the row that names the columns; empty for what is no row, and for that one itself.
     """
 
@@ -75,6 +85,7 @@ class Candidate:
     position: int
     span: Span
     is_heading: bool = False
+    above: str = ""
     header: str = ""
 
     def text(self, documents: Sequence[Document]) -> str:
@@ -83,21 +94,33 @@ class Candidate:
 
 
 def candidates_of(index: int, document: Document, most: int) -> list[Candidate]:
-    """The sentences of a passage, in order; a table's rows know the row above them that names the columns."""
+    """The sentences of a passage, in order; they know the heading above them, and rows what names their columns."""
     found: list[Candidate] = []
-    header = ""
     heading = document.metadata.get("heading")
-    above = heading.split(" > ") if isinstance(heading, str) else []
+    outer = heading.split(" > ") if isinstance(heading, str) else []
+    above = header = ""
     for position, span in enumerate(sentences(document.text)[:most]):
         text = document.text[span.start : span.end]
-        is_heading = text.startswith("#") or text in above  # headings carry no stop
-        if not _ROW.search(text):
-            found.append(Candidate(index, position, span, is_heading))
-            header = ""
-        else:
-            found.append(Candidate(index, position, span, is_heading or not header, header))
+        if _ROW.search(text):
+            found.append(Candidate(index, position, span, not header, above, header))
             header = header or text
+            continue
+        header = ""
+        is_heading = text in outer or _is_heading(document.text, span)
+        above = text if is_heading else above
+        found.append(Candidate(index, position, span, is_heading, above))
     return found
+
+
+def _is_heading(text: str, span: Span) -> bool:
+    """Whether a piece stands by itself before others, in few words and without a stop, as headings do."""
+    piece = text[span.start : span.end]
+    if piece.startswith("#"):
+        return True
+    alone = text[span.end : span.end + 2] == "\n\n" and (
+        span.start == 0 or text[: span.start].endswith("\n\n")
+    )
+    return alone and _SAYS.search(piece) is None and len(piece.split()) <= MAX_HEADING_WORDS
 
 
 def measures(
@@ -136,16 +159,18 @@ def measures(
     last: Candidate | None = None
     before: Sequence[str] = ()
     for candidate, own, vector in zip(candidates, found, vectors, strict=True):
-        if candidate.header:
-            before = terms(candidate.header)
-        elif last is None or (last.passage, last.position + 1) != (candidate.passage, candidate.position):
+        if last is None or (last.passage, last.position + 1) != (candidate.passage, candidate.position):
             before = ()
+        # What stands in the row before is said of something else.
+        with_before = own if candidate.header else [*own, *before]
+        around = [*with_before, *terms(candidate.header), *terms(candidate.above), *above[candidate.passage]]
         rank, passage_near, passage_shared = whole[candidate.passage]
         measured.append(
             Measures(
                 near=max(cosine(question, vector), 0.0),
                 shared=overlap(wanted, own, rare),
-                around=overlap(wanted, [*own, *before, *above[candidate.passage]], rare),
+                carried=overlap(wanted, with_before, rare),
+                above=overlap(wanted, around, rare),
                 rank=rank,
                 lacks_answer=lacks_answer(query, said, candidate.text(documents)),
                 passage_near=passage_near,
@@ -170,7 +195,8 @@ def support(measured: Measures, weights: Weights) -> float:
 
 
 def _fit(measured: Measures, weights: Weights) -> float:
-    shared = measured.shared + weights.carried * (measured.around - measured.shared)
+    shared = measured.shared + weights.carried * (measured.carried - measured.shared)
+    shared += weights.above * (measured.above - measured.carried)
     return weights.meaning * measured.near + (1 - weights.meaning) * shared
 
 

@@ -27,8 +27,8 @@ class ExtractiveReader:
     """Picks the one or two sentences that answer a question, by meaning, by words, and by the kind of answer.
 
     A sentence fits by its cosine to the question and by the question's rarer words in it; words that only the sentence
-    before or the headings above have count a quarter. A sentence without a number or a time gives way where one is asked for,
-    and so does a heading. Each quote's ``score`` is that.
+    before has count a quarter, those of the headings above and of a table's header half. A sentence without a number or a
+    time gives way where one is asked for, and so does a heading. Each quote's ``score`` is that.
 
     ``answerable`` says whether the best sentence, together with its passage, fits well enough (the evidence's ``score``)
     for the documents to be about the question at all. Quotes are given all the same, so that whoever reads on can
@@ -158,8 +158,8 @@ def _chosen(
     seen: set[str] = set()
     for fit, candidate in ranked:
         text = " ".join(candidate.text(documents).split())
-        if text in seen:
-            continue
+        if text in seen or (chosen and candidate.is_heading):
+            continue  # a heading may be what was asked for, but adds nothing to what was
         if chosen and fit < SECOND_SHARE * chosen[0][0]:
             break
         seen.add(text)

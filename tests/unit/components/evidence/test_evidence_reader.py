@@ -80,6 +80,20 @@ async def test_a_heading_gives_way_to_a_sentence() -> None:
     assert quote.text.endswith("1887.")
 
 
+async def test_a_heading_is_no_further_quote() -> None:
+    """The sentence that goes on says more than the heading above, which is known by how it stands there."""
+    for heading in ("# Lisbon harbour", "Harbour of Lisbon"):
+        text = f"Fish is sold.\n\n{heading}\n\nThe harbour of Lisbon was opened in 1887. It has big cranes."
+        assert all(heading not in quote.text for quote in (await read([passage(text)])).quotes)
+
+
+async def test_sentences_stand_under_the_heading_in_their_passage() -> None:
+    """Short sections share a passage; what is said under one heading is not said of the other."""
+    text = "Canteen\n\nOpen from nine to five.\n\nLibrary\n\nOpen from ten to six."
+    (quote,) = (await read([passage(text)], "When is the library open?", max_quotes=1)).quotes
+    assert quote.text == "Open from ten to six."
+
+
 async def test_answerable_by_the_sentence_that_fits_best() -> None:
     """Below the threshold the documents do not answer the question; quotes are given all the same."""
     far = await read([passage("Cats sleep all day long.")])
