@@ -20,7 +20,8 @@ SHEET: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE: Final = "http://schemas.openxmlformats.org/package/2006/relationships"
 LAUGHS: Final = "".join(
-    f'<!ENTITY l{n} "{"".join(f"&l{n - 1};" for _ in range(10))}">' if n else '<!ENTITY l0 "ha">' for n in range(12)
+    f'<!ENTITY l{n} "{"".join(f"&l{n - 1};" for _ in range(10))}">' if n else '<!ENTITY l0 "ha">'
+    for n in range(12)
 )
 
 
@@ -89,7 +90,11 @@ def wide_xlsx() -> bytes:
         '<Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.'
         'spreadsheetml.sheet.main+xml"/></Types>'
     )
-    parts = {"xl__worksheets__s.xml": sheet, "xl___rels__workbook.xml.rels": relations, "[Content_Types].xml": kinds}
+    parts = {
+        "xl__worksheets__s.xml": sheet,
+        "xl___rels__workbook.xml.rels": relations,
+        "[Content_Types].xml": kinds,
+    }
     return office("xl/workbook.xml", book, **parts)
 
 
@@ -135,7 +140,12 @@ def pdf_of(objects: dict[int, bytes], root: int = 1) -> bytes:
     table = b"".join(b"%d 1\n%010d 00000 n \n" % (number, offset) for number, offset in offsets.items())
     start = len(body)
     size = max(objects) + 1
-    return body + b"xref\n%btrailer\n<< /Size %d /Root %d 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (table, size, root, start)
+    return body + b"xref\n%btrailer\n<< /Size %d /Root %d 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (
+        table,
+        size,
+        root,
+        start,
+    )
 
 
 def pages_pdf() -> bytes:
@@ -173,14 +183,17 @@ def scripted_pdf() -> bytes:
 
 
 def image_pdf() -> bytes:
-    """A picture of 60,000 by 60,000 dots in half a megabyte, to be drawn for text recognition."""
-    width = height = 60_000
+    """A picture of 30,000 by 30,000 dots in a hundred kilobytes, to be drawn for text recognition."""
+    width = height = 30_000
     squeeze = zlib.compressobj(6)
     line = bytes(width // 8)
     data = b"".join(squeeze.compress(line) for _ in range(height)) + squeeze.flush()
-    head = b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /BitsPerComponent 1 /ColorSpace /DeviceGray" % (
-        width,
-        height,
+    head = (
+        b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /BitsPerComponent 1 /ColorSpace /DeviceGray"
+        % (
+            width,
+            height,
+        )
     )
     return pdf_of(
         {
@@ -253,7 +266,9 @@ def locked_epub() -> bytes:
     return epub("\x00", **{"META-INF__encryption.xml": said})
 
 
-XXE: Final = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd"><!ENTITY n SYSTEM "http://169.254.169.254/">]>'
+XXE: Final = (
+    '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd"><!ENTITY n SYSTEM "http://169.254.169.254/">]>'
+)
 
 HOSTILE: Final = [
     Hostile("bomb.zip", "disk: 60 MB from 60 kB", "zip bomb", lambda: packed({"a.txt": b"0" * (60 * MB)})),
@@ -270,12 +285,12 @@ HOSTILE: Final = [
     Hostile("deep.docx", "stack: 20,000 levels of XML", "nested more than 256", lambda: office("word/document.xml", "<a>" * 20_000 + "</a>" * 20_000)),
     Hostile("laughs.epub", "memory: a trillion laughs", "declares entities", lambda: epub(f"<!DOCTYPE html [{LAUGHS}]><html><p>&l11;</p></html>")),
     Hostile("locked.epub", "nothing: protected by its seller", "DRM", locked_epub),
-    Hostile("xxe.svg", "files by entities", "'.svg' files are not read; supported are", lambda: f"{XXE}<svg>&e;</svg>".encode()),
+    Hostile("xxe.svg", "files by entities", "'.svg' files are not read; supported are", f"{XXE}<svg>&e;</svg>".encode),
     Hostile("locked.pdf", "nothing: protected with a password", "protected with a password", locked_pdf),
     Hostile("pages.pdf", "time: 50,000 pages", "at most 3,000", pages_pdf),
     Hostile("looping.pdf", "time: a list of pages that holds itself", "no page has text", looping_pdf),
     Hostile("scripted.pdf", "JavaScript, an embedded program, an address", "no page has text", scripted_pdf),
-    Hostile("picture.pdf", "memory: 3.6 billion dots on a page of 14 km", "no page has text|it could not be read", image_pdf),
+    Hostile("picture.pdf", "memory: 0.9 billion dots on a page of 14 km", "no page has text|it could not be read", image_pdf),
     Hostile("flate.pdf", "memory: a page of 200 MB", "no page has text|it could not be read", flate_pdf),
     Hostile("deep.json", "stack: 100,000 levels", "nested", lambda: b"[" * 100_000 + b"]" * 100_000),
     Hostile("number.json", "time: a number of five million digits", "is not JSON", lambda: b'{"a": ' + b"9" * 5_000_000 + b"}"),

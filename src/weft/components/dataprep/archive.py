@@ -74,7 +74,7 @@ def unpack(upload: Upload, folder: str, max_file_bytes: int) -> list[Unpacked]:
             _check(entry, parts, max_file_bytes)
             package.extract(entry, target)
         except RefusedError as reason:
-            shown = "/".join(part for part in parts if part != "..")
+            shown = "/".join(part for part in parts if part != ".." and not _DRIVE.match(part))
             found.append(Unpacked(f"{upload.name}/{shown}", refused=str(reason)))
         else:
             found.append(Unpacked(f"{upload.name}/{'/'.join(parts)}", path=str(target)))
@@ -85,7 +85,7 @@ def unpack(upload: Upload, folder: str, max_file_bytes: int) -> list[Unpacked]:
 
 def _check(entry: ZipInfo, parts: list[str], max_file_bytes: int) -> None:
     name = entry.filename
-    if ".." in parts or name.startswith(("/", "\\")) or _DRIVE.match(name):
+    if ".." in parts or name.startswith(("/", "\\")) or any(map(_DRIVE.match, parts)):
         raise RefusedError("its name leads out of the archive")
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise RefusedError("it is a link, not a file")
