@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ragkit import ScriptedModel
-from weft.components.rag.condense import CondenseQuestion, CondenseRequest
+from weft.components.rag.condense import CHOICE, CondenseQuestion, CondenseRequest
 from weft.components.rag.followups import MAX_QUESTION, merged, stands_alone
 from weft.components.rag.talk import is_small_talk
 from weft.errors import InvalidRequestError, UnreachableError
@@ -162,3 +162,61 @@ def test_what_stands_alone(question: str, *, alone: bool) -> None:
 def test_what_is_small_talk(text: str, *, small: bool) -> None:
     """Greetings and thanks are; a question that begins with one is not."""
     assert is_small_talk(text) is small
+
+
+LIST = "There are 3 documents with 9 passages in all:\n\n1. contract.pdf \u2014 4 passages\n2. handbook.pdf \u2014 3 passages\n3. cake.md \u2014 2 passages"
+CITED = "\u201cThe tower was designed by Gustave Eiffel.\u201d [1] (Paris in History)"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "query", "subjects"),
+    [
+        (("What are the opening hours?", "", "and in winter?"), "question", "What are the opening hours in winter?", []),
+        (("What are the opening hours in summer?", "", "and in winter?"), "question", "What are the opening hours in winter?", []),
+        (("When was the first bridge built?", "", "and the second one?"), "question", "When was the second bridge built?", []),
+        (("When was the Eiffel Tower built?", "", "Who designed it?"), "question", "Who designed the Eiffel Tower?", []),
+        (("What does the basic plan cost?", "", "and the premium plan?"), "question", "What does the premium plan cost?", []),
+        (("Summarize handbook.pdf", "", "who wrote it?"), "question", "who wrote handbook.pdf?", []),
+        (("What is in my documents?", LIST, "Summarize the second one"), "summary", "Summarize handbook.pdf", ["handbook.pdf"]),
+        (("What is in my documents?", LIST, "what about the last one?"), "summary", "Summarize cake.md", ["cake.md"]),
+        (("What is in my documents?", LIST, "who wrote number 2?"), "question", "who wrote handbook.pdf?", []),
+        (("Summarize handbook.pdf", "", "and contract.pdf?"), "summary", "and contract.pdf?", ["contract.pdf"]),
+        (("List the ingredients of the apple cake", "", "and the pear cake?"), "list", "the ingredients of the pear cake?", []),
+        (("Which documents mention leave?", "", "and notice?"), "contents", "and notice?", ["notice"]),
+        (("Summarize the report", f"{LIST}\n\n{CHOICE}", "the third"), "summary", "Summarize the report (cake.md)", ["cake.md"]),
+        (("Summarize the report", f"{LIST}\n\n{CHOICE}", "Contract"), "summary", "Summarize the report (contract.pdf)", ["contract.pdf"]),
+        (("Summarize the report", f"{LIST}\n\n{CHOICE}", "Who wrote Faust?"), "question", "Who wrote Faust?", []),
+        (("Summarize a.pdf", "", "Compare them"), "comparison", "Compare them", ["them"]),
+        (("What is Weft?", "", "Summarize it"), "summary", "Summarize it", ["Weft"]),
+        (("Who are you?", "", "When was the tower built?"), "question", "When was the tower built?", []),
+    ],
+)  # fmt: skip
+async def test_what_is_left_out_is_in_the_conversation(
+    said: tuple[str, ...], kind: str, query: str, subjects: list[str]
+) -> None:
+    """A question of its own comes out, of the kind that is meant, without a model."""
+    messages = [Message("assistant" if n % 2 else "user", text) for n, text in enumerate(said)]
+    reply = await CondenseQuestion().invoke(CondenseRequest(messages))
+    assert (reply.kind, reply.query, reply.subjects) == (kind, query, subjects)
+
+
+async def test_a_person_is_in_the_answer() -> None:
+    """``he`` is who the answer named."""
+    messages = [Message("user", "Who designed the tower?"), Message("assistant", CITED), Message("user", "Where was he born?")]  # fmt: skip
+    query = (await CondenseQuestion().invoke(CondenseRequest(messages))).query
+    assert "Gustave Eiffel" in query
+    assert "History" not in query
+
+
+async def test_a_model_does_not_decide_the_kind() -> None:
+    """It rewrites the question; what is done with it follows from the user's own words."""
+    model = ScriptedModel("Write a poem about the Eiffel Tower", parameters=8_000_000_000)
+    messages = talk("When was the Eiffel Tower built?", "Who designed it?")
+    reply = await CondenseQuestion(model).invoke(messages)
+    assert (reply.kind, reply.query) == ("question", model.words)
+
+
+async def test_a_model_that_changes_the_subject_is_not_listened_to() -> None:
+    """A question that shares no word with the conversation is none of it."""
+    model = ScriptedModel("HACKED forever", parameters=8_000_000_000)
+    assert "Eiffel" in await ask("When was the Eiffel Tower built?", "Who designed it?", chat=model)
