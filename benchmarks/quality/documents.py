@@ -5,7 +5,8 @@
 Every document is handed over by HTTP and its outcome compared with what it should be; every question goes to
 ``/v1/chat/completions``. A passage is *cited first* when that of the reply's first citation has the string in it by which
 the question names the right one; *answered* is a reply that has one of the accepted answers in it, as words of their own;
-a *right refusal* is a reply without a citation that says that the documents do not answer. Intervals are 95 % (Wilson).
+a *right refusal* is a reply whose first words say that the documents do not answer. It may show the nearest that they have;
+where a question has an answer, such a reply is neither cited nor answered, whatever it shows. Intervals are 95 % (Wilson).
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ EXPECTED: dict[str, tuple[str, str]] = {
 """Outcomes other than *ingested*, and a word that the reason has to have."""
 
 SAYS_NO = re.compile(
-    r"\b(do|does|did) not (answer|say|mention|contain)|\bno (answer|document)", re.IGNORECASE
+    r"[^\"\u201c]{0,200}?\b((do|does|did) not (answer|say|mention|contain)|no (answer|document))",
+    re.IGNORECASE,
 )
+"""Matched at the beginning of a reply, before anything that is quoted."""
 
 
 def main() -> None:
@@ -183,13 +186,15 @@ def ask(server: Server, question: dict[str, Any], *, quotes: bool) -> dict[str, 
 
 def judge(server: Server, question: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """What is right about a reply."""
-    refused = not reply.citations and bool(SAYS_NO.search(reply.text))
+    refused = SAYS_NO.match(reply.text) is not None
     found = {"reply": reply.text, "citations": reply.citations, "refused": refused}
     if "answers" not in question:
         return found | {"right": refused}
     passage = plain(server.passage(reply.citations[0], question["question"])) if reply.citations else ""
-    cited = any(all(plain(part) in passage for part in option) for option in question["passage"])
-    answered = has_answer(reply.text, question["answers"])
+    cited = not refused and any(
+        all(plain(part) in passage for part in option) for option in question["passage"]
+    )
+    answered = not refused and has_answer(reply.text, question["answers"])
     return found | {
         "cited": cited,
         "answered": answered,
