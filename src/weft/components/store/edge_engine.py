@@ -207,12 +207,11 @@ class Engine:
         embeddings = vectors_of(request.documents)
         scope = Scope(request.tenant, request.collection)
         with self._write_lock:
+            check_collection(self.passages.manifest(scope), request.manifest, request.collection)
             passages, vectors = self._content_for(embeddings)
             added: list[int] = []
             try:
                 with passages.writing() as connection:
-                    kept = passages.manifest(scope)
-                    check_collection(kept, request.manifest, request.collection)
                     if embeddings:
                         passages.keep_manifest(connection, scope, request.manifest, len(embeddings[0]))
                     points, gone = passages.insert(

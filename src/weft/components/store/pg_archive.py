@@ -22,6 +22,9 @@ BATCH: Final = 200
 BUILD_MEMORY: Final = "512MB"
 """What building an index of vectors may use: 100,000 vectors of 384 numbers fit, and it takes a fraction of the time."""
 
+LOCK_WAIT: Final = "3s"
+"""How long a publication waits for whoever reads: requests wait behind it, and a backup may read for minutes."""
+
 _encode = msgspec.json.Encoder().encode
 _decode_manifest = msgspec.json.Decoder(Manifest).decode
 
@@ -75,7 +78,7 @@ class PgSnapshot:
         rows = await self._connection.fetch(
             f"SELECT s.tenant, s.collection, m.manifest FROM (SELECT DISTINCT tenant, collection FROM"
             f" {self._tables.files}) s LEFT JOIN {self._tables.manifests} m ON m.tenant = s.tenant"
-            ' AND m.collection = s.collection ORDER BY 1 COLLATE "C", 2 COLLATE "C"'
+            ' AND m.collection = s.collection ORDER BY s.tenant COLLATE "C", s.collection COLLATE "C"'
         )
         return [
             KeptCollection(tenant, name, None if text is None else _decode_manifest(text))
@@ -178,7 +181,10 @@ class PgDraft:
             if has_passages and await draft.is_many(connection):
                 await build_index(connection, draft, *self._index, concurrently=False)
         async with self._connections.writing() as connection:
-            await connection.execute(f"LOCK TABLE {tables.files} IN ACCESS EXCLUSIVE MODE")
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
+            taken = [tables.files, tables.manifests]
+            taken += [tables.passages] if await tables.dimension(connection) is not None else []
+            await connection.execute(f"LOCK TABLE {', '.join(taken)} IN ACCESS EXCLUSIVE MODE")
             if unchanged is not None:
                 now = {file.version for file in await tables.kept_files(connection)}
                 if now != {file.version for file in unchanged}:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from weft.errors import (
     ComponentError,
+    ConflictError,
     InvalidRequestError,
     MissingExtraError,
     ServiceError,
@@ -108,6 +109,11 @@ class Connections:
                     f"PostgreSQL gave no answer within {self._timeout_s:g} s", endpoint=self.place
                 ) from error
             raise UnreachableError(f"PostgreSQL cannot be reached: {error}", endpoint=self.place) from error
+        except asyncpg.LockNotAvailableError as error:
+            raise ConflictError(
+                "somebody has been reading all documents for a while (a backup?)",
+                hint="run this again when that is done",
+            ) from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if isinstance(error, asyncpg.DataError):
                 # A character or a number that PostgreSQL cannot hold; our own statements are not at fault.

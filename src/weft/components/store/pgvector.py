@@ -172,10 +172,10 @@ class PgVector:
         tables, scope = self._tables, Scope(request.tenant, request.collection)
         async with self._connections.writing() as connection:
             await tables.begin_write(connection)
-            if embeddings:
-                await tables.fit(connection, len(embeddings[0]))
             kept = await tables.manifest(connection, scope)
             check_collection(kept, request.manifest, request.collection)
+            if embeddings:
+                await tables.fit(connection, len(embeddings[0]))
             await tables.record_file(connection, scope, request.file, request.digest)
             if embeddings:
                 await tables.keep_manifest(connection, scope, kept, request.manifest, len(embeddings[0]))

@@ -263,12 +263,13 @@ class Qdrant:
             raise self._mapped.read_only()
         scope = Scope(request.tenant, request.collection)
         async with self._write_lock:
+            has_any = await self._tables.dimension() is not None
+            if not has_any and not embeddings:
+                return UpsertResponse(0)
+            kept = await self._manifest(scope) if has_any else None
+            check_collection(kept, request.manifest, request.collection)
             if embeddings:
                 await self._tables.fit(len(embeddings[0]))
-            elif await self._tables.dimension() is None:
-                return UpsertResponse(0)
-            kept = await self._manifest(scope)
-            check_collection(kept, request.manifest, request.collection)
             record = await self._record(scope, request.file) or FileRecord(
                 scope.tenant, scope.collection, request.file
             )

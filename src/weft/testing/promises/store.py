@@ -255,10 +255,21 @@ async def tenants_are_apart(subject: Subject) -> None:
         expect(bool(found) == own, f"tenant {tenant!r} found {found}")
         reply = await subject.ask(ReadRequest("a.txt", collection=COLLECTION, tenant=tenant), "read")
         expect(bool(reply.documents) == own, f"tenant {tenant!r} read {len(reply.documents)} passages")
-    if subject.instance is not None:
-        files = (await subject.ask(ListRequest(COLLECTION, tenant="another"), "list")).files
-        names = (await subject.ask(CollectionsRequest(tenant="another"), "collections")).collections
-        expect(not files and not names, f"another tenant sees {files} {names}")
+    if subject.instance is None:
+        return
+    files = (await subject.ask(ListRequest(COLLECTION, tenant="another"), "list")).files
+    names = (await subject.ask(CollectionsRequest(tenant="another"), "collections")).collections
+    expect(not files and not names, f"another tenant sees {files} {names}")
+    # The same ids, vectors and file names, with other texts: neither replaces nor deletes what is someone else's.
+    theirs = [_passage(subject, number, f"theirs {number}") for number in range(3)]
+    await subject.ask(
+        UpsertRequest(theirs, "a.txt", replace=True, collection=COLLECTION, tenant="another"), "upsert"
+    )
+    texts = [hit.document.text for hit in await _search(subject)]
+    expect(len(texts) == 3 and not any("theirs" in text for text in texts), f"after another's write: {texts}")
+    for file in ({"file": "a.txt"}, {"all_files": True}):
+        await subject.ask(DeleteRequest(collection=COLLECTION, tenant="another", **file), "delete")
+        expect(len(await _search(subject)) == 3, "another tenant has deleted what is not theirs")
 
 
 @STORE("8.7.13")
