@@ -17,6 +17,9 @@ ABILITIES: Final = (
 )
 """What the program can do, for people and for models that are asked."""
 
+MAX_TALK: Final = 200
+"""Characters of a message that may be small talk."""
+
 Talk = Literal["greeting", "thanks", "goodbye", "abilities", "self", "wellbeing", "assent"]
 
 _OTHERS: Final = r"(?:\s(?:there|all|everyone|everybody|again|weft|bot|assistant|friend|team|folks|dear))*"
@@ -63,6 +66,8 @@ def small_talk(text: str) -> Talk | None:
 
     Of a message that is several of these the most telling: ``hello, what can you do?`` is the question.
     """
+    if len(text) > MAX_TALK:
+        return None
     plain = _NO_WORD.sub(" ", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
     words = " ".join(re.sub(r"(?<=\w)\?+", " ", plain).split())
     found: set[Talk] = set()
