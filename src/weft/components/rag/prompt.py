@@ -48,6 +48,12 @@ SMALL_PROMPT: Final = 1_600
 
 LARGE_PROMPT: Final = 12_000
 
+_WIDENED: Final = frozenset({"question", "task", "comparison"})
+"""Kinds for which a large model is shown the passages around the quotes: it finds in them what a sentence leaves out."""
+
+AROUND: Final = 1_500
+"""Characters of a passage that are shown around its quote."""
+
 MAX_TURN: Final = 200
 """Tokens of each earlier message that are kept."""
 
@@ -95,7 +101,8 @@ class PromptResponse(Struct, omit_defaults=True):
 class RagPrompt:
     """Puts the evidence beside the question, marked as data, and keeps the prompt within the model's window.
 
-    The model is shown quotes, not whole passages: a small model reads them in a third of a second. Marks by which a chat
+    A small model is shown the quotes alone, which it reads in a third of a second; a large one, for a question about facts, a task
+    or a comparison, the passages around them. Marks by which a chat
     template tells who speaks are broken in everything that is quoted. Tokens are counted by a bound that holds for any
     usual tokenizer. Room goes first to the answer, then to the instructions, the question, the quotes, the conversation's
     own system message, and to the last turns before, cut. What follows the last message of the user (calls of tools
@@ -176,6 +183,8 @@ class RagPrompt:
             question = cut(question, room)
         room -= tokens(question) + 4
         note = evidence.note if request.kind == "contents" and evidence.answerable else ""
+        if not small and request.kind in _WIDENED:
+            quotes = _widened(quotes)
         block = _block(quotes, note, room)
         room -= tokens(block)
         own = "\n\n".join(m.text() for m in request.messages[:last] if m.role in ("system", "developer"))
@@ -251,6 +260,23 @@ def _question(asked: Message, question: str, block: str) -> Message:
     return replace(asked, content=[ContentPart("text", text), *others])
 
 
+def _widened(quotes: Sequence[Quote]) -> list[Quote]:
+    """Each quote with what stands around it, a passage once; the numbers stay those of the quotes."""
+    seen: dict[str, int] = {}
+    wide: list[Quote] = []
+    for quote in quotes:
+        text = quote.document.text
+        key = f"{quote.document.id}\0{quote.about}"
+        first = max(0, quote.start - AROUND // 2)
+        piece = text if len(text) <= AROUND else text[first : first + AROUND]
+        held = wide[seen[key]].text if key in seen else ""
+        wide.append(
+            replace(quote, text="" if quote.text in held else piece if quote.text in piece else quote.text)
+        )
+        seen.setdefault(key, len(wide) - 1)
+    return wide
+
+
 def _block(quotes: Sequence[Quote], note: str, room: int) -> str:
     """The quotes, numbered, each between marks that no quote can forge."""
     lines: list[str] = []
@@ -259,6 +285,8 @@ def _block(quotes: Sequence[Quote], note: str, room: int) -> str:
         lines.append(f"<documents>\n{note}\n</documents>")
         room -= tokens(lines[0]) + 1
     for number, quote in enumerate(quotes, 1):
+        if not quote.text:
+            continue
         about = re.sub(r"[\"<>]", "'", for_model(" ".join(quote.about.split())))
         head = f'<quote n="{number}" about="{about}">' if about else f'<quote n="{number}">'
         text = for_model(" ".join(quote.text.split()))

@@ -243,3 +243,25 @@ def test_config_is_checked(config: dict[str, int]) -> None:
     """Bounds that cannot be are refused when the component is made."""
     with pytest.raises(ComponentError):
         RagPrompt(**config)
+
+
+async def test_a_large_model_sees_what_stands_around_a_quote() -> None:
+    """A passage once, of a long one the part around the quote; a small model sees the quotes alone."""
+    text = "It was built in 1880. It was opened in 1887. It was closed in 1890."
+    long = Document("Far away. " * 300 + "It was white. " + "Long after. " * 300, "b")
+    at = long.text.index("It was white.")
+    quotes = [
+        Quote("It was opened in 1887.", Document(text, "a"), start=22, end=44),
+        Quote("It was closed in 1890.", Document(text, "a"), start=45, end=67),
+        Quote("It was white.", long, start=at, end=at + 13),
+    ]
+    request = PromptRequest([Message("user", "When?")], Evidence("q", quotes))
+    block = (await RagPrompt(large()).invoke(request)).messages[-1].text()
+    assert block.startswith(f'<quote n="1">{text}</quote>\n<quote n="3">')
+    assert block.count("1890") == 1
+    assert "Far away. It was white. Long after." in block
+    assert len(block) < 1_800
+    block = (await RagPrompt(ScriptedModel()).invoke(request)).messages[-1].text()
+    assert block.startswith(
+        '<quote n="1">It was opened in 1887.</quote>\n<quote n="2">It was closed in 1890.</quote>\n'
+    )
