@@ -14,7 +14,7 @@ COMMANDS = {
     "serve": "Run one component as a microservice.",
     "ask": "Ask a running megaservice.",
     "ingest": "Hand documents to a running megaservice.",
-    "documents": "Documents that are in: export, import, backup, restore.",
+    "documents": "Documents that are in: list, show, delete, jobs; export, import, backup.",
     "reindex": "Make the index of documents anew, with another embedder.",
     "call": "Send JSON to a running megaservice or service.",
     "init": "Write a first spec, or a first component.",

@@ -276,7 +276,8 @@ class IndicesResponse(Struct, omit_defaults=True):
     """Names of collections, and what is in each."""
 
     indices: list[str]
-    collections: list[CollectionEntry] = []
+    # A factory: written when it is empty, too.
+    collections: list[CollectionEntry] = msgspec.field(default_factory=lambda: [])  # noqa: PIE807
 
 
 class Dataprep(Protocol):

@@ -39,7 +39,7 @@ def test_init_writes_a_spec_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_form_quotes_what_a_file_name_may_hold() -> None:
     """A quotation mark or line break in a file's name cannot end the header."""
-    body, content_type = form({"replace": "true", "index_name": ""}, 'a"b\r\nc.txt', b"text")
+    body, content_type = form({"replace": "true", "index_name": ""}, [('a"b\r\nc.txt', b"text")])
     head = body.split(b"\r\n\r\n")[1].split(b"\r\n", 2)[2] if b"index_name" in body else body
     assert b'filename="a%22b%0D%0Ac.txt"' in head
     assert content_type.startswith("multipart/form-data; boundary=")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from ingestkit import Kit, started
 from pdfs import pdf
 
+from ingestkit import Kit, started
 from weft.components.dataprep.ingest import DocumentIngest
 from weft.components.dataprep.names import safe_name
 from weft.contracts.dataprep import DeleteRequest, GetRequest, IndicesRequest, IngestRequest

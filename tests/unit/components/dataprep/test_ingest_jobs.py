@@ -13,8 +13,8 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from ingestkit import Kit, started
 
+from ingestkit import Kit, started
 from weft.components.dataprep import jobs, pipeline
 from weft.context import Context, current
 from weft.contracts.dataprep import (
