@@ -17,7 +17,7 @@ from weft.contracts.reranker import RerankRequest
 from weft.contracts.retriever import RetrieveRequest
 from weft.gateway.build import Assembly
 from weft.megaservice import Services
-from weft.plan import check
+from weft.plan import check, widen
 from weft.registry.components import Components
 from weft.serve.log import Log
 from weft.spec.load import load
@@ -39,8 +39,9 @@ class Installation:
         return await self._services.transports[service].call(operation, request)
 
     async def ask(self, megaservice: str, request: Any) -> Any:
-        """A whole graph."""
-        return await self._services.runners[megaservice].invoke(request)
+        """A whole graph; ``request`` is one of its contract."""
+        runner = self._services.runners[megaservice]
+        return await runner.invoke(widen(request, runner.plan.operation.request))
 
     async def ingest(self, texts: Mapping[str, str]) -> None:
         """Take texts in, each as a plain text file of its name, as an upload does."""
