@@ -101,5 +101,6 @@ def test_each_is_refused_and_the_server_is_as_before(server: Gateway) -> None:
     assert watched.most - watched.before <= MAY_GROW, f"{(watched.most - watched.before) / MB:.0f} MB"
     with urllib.request.urlopen(f"{server.url}/v1/dataprep/files", timeout=60) as listed:
         assert {file["name"] for file in json.load(listed)["files"]} == {"one.txt", "two.txt"}
-    spooled = server.folder / "uploads"
-    assert [path for path in spooled.rglob("*") if path.is_file()] == [], "nothing of them is left on disk"
+    for spooled in (server.folder / "uploads", server.folder / "ingest" / "documents" / "files"):
+        assert spooled.is_dir()
+        assert [path for path in spooled.rglob("*") if path.is_file()] == [], "something of them is left on disk"

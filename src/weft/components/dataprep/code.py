@@ -43,7 +43,7 @@ _DECLARES = re.compile(
     re.IGNORECASE,
 )
 _C_LIKE = re.compile(
-    r"[A-Za-z_][\w :<>,*&~\[\]]{0,120}?[ *&](?P<name>~?[A-Za-z_][\w:]{0,80})[ \t]?\([^;\n]{0,300}$"
+    r"[A-Za-z_][\w :<>,*&~\[\]]{0,120}?[ *&](?P<name>~?[A-Za-z_][\w:]{0,80})[ \t]?\([^;{\n]{0,300}(?:\{|$)"
 )
 _ASSIGNED = re.compile(
     r"(?:export[ \t]{1,4})?(?:const|let|var)[ \t]{1,4}(?P<name>[\w$]{1,80})[ \t]?=[ \t]?(?:async[ \t]{1,4})?(?:function|\(|[\w$]{1,40}[ \t]?=>)"

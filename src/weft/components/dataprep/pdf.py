@@ -125,7 +125,7 @@ class _Document:
                 block.page = number
             blocks += found
         if not blocks:
-            why = self._recogniser.why_not() or "its pages are not in the file"
+            why = self._recogniser.why_not() or "its pages are empty, or not in the file"
             raise RefusedError(f"no page has text; {why}")
         parsed = Parsed(blocks, self._title(), len(pages), empty)
         if empty and (why := self._recogniser.why_not()):
@@ -144,10 +144,14 @@ class _Document:
         return " ".join(title.split())[:500] or None
 
     def _recognise(self, index: int) -> list[str]:
+        from pypdfium2 import raw
+
         page = self._load(index)
         if page is None:
             return []
         try:
+            if not raw.FPDFPage_CountObjects(page):
+                return []  # blank: there is nothing to recognise
             return unwrap(self._recogniser.read(page))
         finally:
             page.close()
