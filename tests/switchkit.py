@@ -17,6 +17,7 @@ from weft.gateway import build, chosen
 from weft.http.client import Client, Endpoint
 from weft.http.message import Request, Response
 from weft.http.server import Server
+from weft.megaservice import Services
 from weft.plan import check
 from weft.registry.components import Components
 from weft.serve.access import Access
@@ -75,6 +76,7 @@ class SecondServer:
     Attributes:
         url: Where it is.
         chats: The script of each model, by its name.
+        running: Its application, once it is started.
         seen: Headers of the requests for its list of models.
     """
 
@@ -118,7 +120,8 @@ class SecondServer:
         return app
 
     async def start(self, stack: AsyncExitStack) -> SecondServer:
-        self.url = await served(self.app(), stack)
+        self.running = self.app()
+        self.url = await served(self.running, stack)
         return self
 
 
@@ -137,6 +140,7 @@ class Rig:
 
     Attributes:
         first: The server of the spec.
+        app, services: Of the gateway that was started last.
         log: What the gateway wrote.
     """
 
@@ -172,7 +176,15 @@ class Rig:
     async def gateway(self, access: Access | None = None) -> Endpoint:
         if not self.first.url:
             await self.first.start(self.stack)
-        self.app = build.gateway(self.assembly(), access or Access())
+        assembly = self.assembly()
+        make = assembly.services
+
+        def services(only: str | None = None) -> Services:
+            self.services = make(only)
+            return self.services
+
+        assembly.services = services  # type: ignore[method-assign]
+        self.app = build.gateway(assembly, access or Access())
         url = await served(self.app, self.stack)
         client = Client()
         self.stack.push_async_callback(client.aclose)
@@ -197,3 +209,26 @@ async def says(server: Endpoint, model: str = "talk") -> str:
     status, body = await send(server, "POST", "/v1/chat/completions", question)
     assert status == 200, body
     return str(body["choices"][0]["message"]["content"])
+
+
+LOCAL_CHAT = '''\
+from pathlib import Path
+from typing import ClassVar
+
+from weft.errors import ComponentError
+from weft.testing import ScriptedChat
+
+
+class Local(ScriptedChat):
+    """Runs here: it writes down when it is closed, and may fail to start."""
+
+    unsupported: ClassVar[frozenset[str]] = frozenset({"reasoning_effort"})
+
+    def __init__(self, *, model: str = "local", folder: str) -> None:
+        super().__init__(f"I am {model}, as the script says.")
+        self._folder = folder
+
+    async def aclose(self) -> None:
+        (Path(self._folder) / "closed").write_text("yes")
+'''
+"""A model of this process in a file beside the spec."""

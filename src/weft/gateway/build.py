@@ -218,14 +218,11 @@ def gateway(
         """What is told of a service is what is true of the one that took its place."""
         app.build_id = assembly.build_id(assembly.plans[first.name])
         for target in megaservices:
-            target.consumed = assembly.plans[target.name].consumed
+            plan = assembly.plans[target.name]
+            target.switch(consumed=plan.consumed, unsupported=target.unsupported, component=target.component)
         for target in exposed:
             now = _exposed(assembly, target.name, services)
-            target.consumed, target.unsupported, target.component = (
-                now.consumed,
-                now.unsupported,
-                now.component,
-            )
+            target.switch(consumed=now.consumed, unsupported=now.unsupported, component=now.component)
 
     start = _start(app, assembly, services, refuses_misfits=True)
     app.on_start.append(start)

@@ -143,14 +143,12 @@ class _TeiInfo(Struct):
 
 def number_of(text: str) -> int | None:
     """``8.0B`` as a number; None: it is none."""
-    found = _SIZE.search(text)
+    found = _SIZE.search(text[:32])
+    if found is None:
+        return None
     try:
-        return (
-            int(float(found[1]) * 10 ** {"K": 3, "M": 6, "B": 9, "T": 12}[found[2].upper()])
-            if found
-            else None
-        )
-    except ValueError:
+        return int(float(found[1]) * 10 ** {"K": 3, "M": 6, "B": 9, "T": 12}[found[2].upper()])
+    except ValueError:  # two points
         return None
 
 

@@ -76,6 +76,11 @@ class Target:
             known = frozenset(self.operation.request.__struct_fields__) - self.unsupported
         return known | self.operation.form_fields | ADDRESSING
 
+    def switch(self, *, consumed: frozenset[str] | None, unsupported: frozenset[str], component: str) -> None:
+        """Be told what is true of the service that took the place of one behind it."""
+        self.consumed, self.unsupported, self.component = consumed, unsupported, component
+        vars(self).pop("readable", None)
+
     def check_fields(self, fields: Mapping[str, msgspec.Raw]) -> None:
         """Refuse what would be ignored without a word.
 
