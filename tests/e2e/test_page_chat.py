@@ -330,6 +330,22 @@ def test_history_is_bounded(new_page: Callable[..., Any], echo: EchoServer) -> N
     expect(page.locator("#welcome")).to_be_visible()
 
 
+def test_a_browser_that_keeps_nothing_will_do(new_page: Callable[..., Any], echo: EchoServer) -> None:
+    """Without storage the page works until it is left, and says that it keeps no history."""
+    page = new_page()
+    page.add_init_script(
+        """for (const name of ['localStorage', 'sessionStorage'])
+            Object.defineProperty(window, name, {get() { throw new DOMException('blocked', 'SecurityError'); }});"""
+    )
+    page.goto(echo.url)
+    for text in ("one", "two"):
+        ask(page, text)
+        expect(answered(page).locator(".text")).to_have_text(text)
+    expect(page.locator("#history-note")).to_have_text("This browser keeps no history.")
+    page.locator("#theme").click()
+    hand_over(page, "unkept.txt", "Something.")
+
+
 # Documents.
 
 
@@ -399,6 +415,22 @@ def test_files_are_dropped_searched_and_opened(new_page: Callable[..., Any], ech
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
+def test_a_phone_shows_how_far_an_upload_is(new_page: Callable[..., Any], echo: EchoServer) -> None:
+    """Files chosen in the middle of an empty page bring up the side, where their progress is."""
+    page = new_page(phone=True)
+    page.goto(echo.url)
+    page.evaluate("sessionStorage.setItem('weft.collection', 'fresh')")
+    page.reload()
+    page.locator("#files-too").set_input_files(
+        {"name": "fresh.txt", "mimeType": "text/plain", "buffer": b"Something fresh."}
+    )
+    expect(page.locator("#jobs .outcomes")).to_be_visible()
+    expect(page.locator("#jobs .outcomes")).to_contain_text("fresh.txt is in")
+    page.keyboard.press("Escape")
+    ask(page, "which collection")
+    expect(answered(page).locator(".text")).to_have_text("collection: fresh")
+
+
 # The model.
 
 
@@ -407,7 +439,7 @@ def test_another_model_answers_and_the_first_again(page: Any, echo: EchoServer, 
     page.goto(echo.url)
     page.get_by_role("button", name="Use a better model").click()
     box = page.get_by_role("dialog", name="Use a better model")
-    expect(box).to_contain_text("echo-1 answers now, 0 million parameters")
+    expect(box).to_contain_text("echo-1 answers now, in this installation")
     box.get_by_label("Address").fill(f"http://127.0.0.1:{other.port + 7}/v1")
     box.get_by_label("Model").fill("echo")
     box.get_by_role("button", name="Use this server").click()

@@ -162,6 +162,7 @@ function originalLink(address: string): HTMLElement {
 
 /** Passages as one text again: what two of them share stands there once. */
 interface Piece {
+  heads: string[];
   text: string;
   start: number;
   page: number | null;
@@ -183,9 +184,21 @@ function pieces(passages: readonly Passage[], note: Annotation): Piece[] {
     const page = passage.page ?? null;
     const heading = headingOf(passage);
     if (skipped < letters.length) {
+      let text = letters.slice(skipped).join("");
+      let from = start - header + skipped;
+      // Headings that stand in the text are shown as such.
+      const heads: string[] = [];
+      for (const head of heading.split(" > ")) {
+        if (!head || !text.startsWith(`${head}\n`) || header) continue;
+        const rest = text.slice(head.length).trimStart();
+        from += Array.from(text).length - Array.from(rest).length;
+        text = rest;
+        heads.push(head);
+      }
       found.push({
-        text: letters.slice(skipped).join(""),
-        start: start - header + skipped,
+        heads,
+        text,
+        start: from,
         page,
         heading,
         isNew: !before || before.page !== page || before.heading !== heading || start > end,
@@ -231,13 +244,10 @@ function show(note: Annotation, page: DocumentPage, original: string | null): vo
     let paragraph: HTMLElement | null = null;
     let mark: HTMLElement | null = null;
     let shownPage: number | null = null;
-    let shownHeading = "";
     for (const piece of found) {
       if (piece.page !== null && piece.page !== shownPage) text.append(make("h3", { class: "page" }, `Page ${(shownPage = piece.page)}`));
-      const title = piece.heading.split(/ [›>] /).at(-1)!;
-      if (title && piece.heading !== shownHeading && !piece.text.trimStart().startsWith(title) && !piece.text.includes(`\n${title}\n`)) text.append(make("h4", {}, title));
-      shownHeading = piece.heading;
-      if (piece.isNew || !paragraph) text.append((paragraph = make("p")));
+      for (const head of piece.heads) text.append(make("h4", {}, head));
+      if (piece.isNew || piece.heads.length || !paragraph) text.append((paragraph = make("p")));
       const letters = Array.from(piece.text);
       const from = range ? clamp(range[0] - piece.start, letters.length) : 0;
       const to = range ? clamp(range[1] - piece.start, letters.length) : 0;

@@ -3,6 +3,7 @@
 import { Refusal, get, send } from "./api";
 import { open } from "./cited";
 import { announce, button, confirmed, element, icon, make } from "./dom";
+import { keep, kept } from "./storage";
 
 interface FileEntry {
   name: string;
@@ -48,7 +49,7 @@ export class Documents {
     search.addEventListener("input", () => this.draw());
     select.addEventListener("change", () => void this.choose(select.value));
     remove.addEventListener("click", () => void this.deleteCollection());
-    this.current = sessionStorage.getItem("weft.collection") ?? DEFAULT;
+    this.current = kept("weft.collection", "sessionStorage") ?? DEFAULT;
   }
 
   /** The collection's name as the API takes it: empty is the default one. */
@@ -84,7 +85,7 @@ export class Documents {
   /** Show another collection, and ask it from now on. */
   async switchTo(name: string): Promise<void> {
     this.current = name || DEFAULT;
-    sessionStorage.setItem("weft.collection", this.current);
+    keep("weft.collection", this.current, "sessionStorage");
     search.value = "";
     this.files = [];
     await this.refresh();

@@ -1,6 +1,7 @@
 // Conversations, kept in this browser and nowhere else. Bounded: the oldest go first.
 
 import type { Annotation, JournalEvent } from "./api";
+import { keep, kept } from "./storage";
 
 export interface Turn {
   role: "user" | "assistant";
@@ -75,8 +76,9 @@ export class History {
   }
 
   private read(): void {
+    if (!this.isKept) return; // what there is, is here
     try {
-      const stored = JSON.parse(localStorage.getItem(KEY) ?? "null") as Stored | null;
+      const stored = JSON.parse(kept(KEY) ?? "null") as Stored | null;
       this.known = stored?.version === 1 && Array.isArray(stored.conversations) ? stored.conversations.filter(isWhole) : [];
     } catch {
       this.known = []; // what cannot be read is as good as gone
@@ -88,14 +90,8 @@ export class History {
     for (;;) {
       const text = JSON.stringify({ version: 1, conversations: this.known } satisfies Stored);
       if (text.length <= MAX_CHARACTERS || this.known.length <= 1) {
-        try {
-          localStorage.setItem(KEY, text);
-          this.isKept = true;
-          break;
-        } catch {
-          this.isKept = false;
-          if (this.known.length <= 1) break;
-        }
+        this.isKept = keep(KEY, text);
+        if (this.isKept || this.known.length <= 1) break;
       }
       this.known = this.known.slice(0, -1);
     }

@@ -2,6 +2,7 @@
 
 import { Refusal, get, refused, send, upload } from "./api";
 import { announce, button, element, icon, make } from "./dom";
+import { keep, kept } from "./storage";
 
 interface Outcome {
   name: string;
@@ -168,9 +169,10 @@ export class Jobs {
     const { jobs: active } = await get<{ jobs: Job[] }>("/v1/dataprep/jobs?active=true").catch(() => ({ jobs: [] }));
     const ids = new Set([...known(), ...active.map((job) => job.id)]);
     for (const id of ids) {
+      if (this.cardOf(id)) continue; // handed over just now
       const job = await get<Job>(`/v1/dataprep/jobs/${encodeURIComponent(id)}`).catch(() => null);
-      if (job) this.follow(job, this.card(counted(job.files), () => {}));
-      else forget(id);
+      if (!job) forget(id);
+      else if (!this.cardOf(id)) this.follow(job, this.card(counted(job.files), () => {}));
     }
   }
 
@@ -239,7 +241,16 @@ export class Jobs {
     this.isSending = false;
   }
 
+  private cardOf(id: string): Card | undefined {
+    return [...this.cards].find((card) => card.job?.id === id);
+  }
+
   private follow(job: Job, card: Card): void {
+    const twin = this.cardOf(job.id); // it was found among those that run before its own reply was here
+    if (twin) {
+      twin.item.remove();
+      this.cards.delete(twin);
+    }
     remember(job.id);
     this.tell(card, job);
     void this.followAll();
@@ -272,7 +283,7 @@ export class Jobs {
         try {
           const before = card.job!.ended;
           const job = await get<Job>(`/v1/dataprep/jobs/${encodeURIComponent(id)}?${query}`);
-          if (card.isOver) continue;
+          if (card.isOver || !this.cards.has(card)) continue;
           this.tell(card, job);
           if (job.ended > before && !card.isOver) ended++;
         } catch (error) {
@@ -306,27 +317,19 @@ function batches(parts: Part[]): Part[][] {
 
 function known(): string[] {
   try {
-    const ids = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    const ids = JSON.parse(kept(KEY) ?? "[]");
     return Array.isArray(ids) ? ids.filter((id) => typeof id === "string").slice(-MAX_KNOWN) : [];
   } catch {
     return [];
   }
 }
 
-function keep(ids: string[]): void {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(ids.slice(-MAX_KNOWN)));
-  } catch {
-    // Without storage a reload shows the jobs that run, and not how the others ended.
-  }
-}
-
 function remember(id: string): void {
-  keep([...known().filter((other) => other !== id), id]);
+  keep(KEY, JSON.stringify([...known().filter((other) => other !== id), id].slice(-MAX_KNOWN)));
 }
 
 function forget(id: string): void {
-  keep(known().filter((other) => other !== id));
+  keep(KEY, JSON.stringify(known().filter((other) => other !== id)));
 }
 
 function counted(files: number): string {

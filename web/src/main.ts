@@ -165,6 +165,7 @@ for (const input of [files, element<HTMLInputElement>("files-too")]) {
   input.addEventListener("change", () => {
     void jobs.hand([...(input.files ?? [])].map((file) => ({ file, name: file.name })));
     input.value = "";
+    if (narrow.matches && !sidebar.matches(":popover-open")) openSidebar(); // where it is said how far they are
   });
 }
 let depth = 0;

@@ -3,15 +3,16 @@
 import { Refusal, get, refusal, request, send } from "./api";
 import { announce, button, element, make } from "./dom";
 import { safe } from "./markdown";
+import { keep, kept } from "./storage";
 
 const KEY = "weft.model";
 
 /** Offer the model names; one alone is no choice. */
 export function showModels(select: HTMLSelectElement, names: string[]): void {
   select.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
-  const kept = localStorage.getItem(KEY);
-  if (kept && names.includes(kept)) select.value = kept;
-  select.addEventListener("change", () => localStorage.setItem(KEY, select.value));
+  const last = kept(KEY);
+  if (last && names.includes(last)) select.value = last;
+  select.addEventListener("change", () => keep(KEY, select.value));
   element("model-choice").hidden = names.length < 2;
 }
 
@@ -134,9 +135,9 @@ export class BetterModel {
 
   private draw(): void {
     const all = this.services();
-    const kept = service.value;
+    const before = service.value;
     service.replaceChildren(...all.map((one) => make("option", { value: one.name }, one.name)));
-    if (all.some((one) => one.name === kept)) service.value = kept;
+    if (all.some((one) => one.name === before)) service.value = before;
     service.parentElement!.hidden = all.length < 2;
     const current = this.chosen();
     if (!current) return;
@@ -254,7 +255,7 @@ export class BetterModel {
 }
 
 function where(current: ServiceModel): string {
-  const size = current.parameters ? `, ${weights(current.parameters)} parameters` : "";
+  const size = current.parameters && current.parameters >= 1e6 ? `, ${weights(current.parameters)} parameters` : "";
   return `${size}${current.server ? `, on ${current.server}` : ", in this installation"}`;
 }
 

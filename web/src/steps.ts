@@ -25,7 +25,16 @@ function together(events: JournalEvent[]): Step[] {
     if (status === "first") step.first = at;
     else if (status !== "started") step.to = at;
   }
-  return [...steps.values()];
+  // Each step under its parent, in the order in which they began.
+  const all = [...steps.values()];
+  const ordered: Step[] = [];
+  const add = (step: Step): void => {
+    if (ordered.includes(step)) return;
+    ordered.push(step);
+    for (const child of all) if (child.parent === step.id) add(child);
+  };
+  for (const step of all) if (!steps.has(step.parent)) add(step);
+  return ordered;
 }
 
 function milliseconds(value: number | null): string {
@@ -46,6 +55,7 @@ export function showSteps(events: JournalEvent[]): HTMLElement | null {
     return deep;
   };
   const rows = steps.map((step) => {
+    const isSkipped = step.status === "skipped";
     const failed = step.status === "failed" ? `failed: ${String(step.detail ?? "")}` : step.status === "ok" ? "" : step.status;
     const bar = make("meter", { max: String(whole), value: String((step.to ?? whole) - step.from), "aria-hidden": "true" });
     return make(
@@ -59,13 +69,13 @@ export function showSteps(events: JournalEvent[]): HTMLElement | null {
         failed ? make("span", { class: "soft" }, ` (${failed})`) : null,
       ),
       make("td", { class: "right" }, step.first === null ? "" : milliseconds(step.first - step.from)),
-      make("td", { class: "right" }, milliseconds(step.to === null ? null : step.to - step.from)),
-      make("td", { class: "bar" }, bar),
+      make("td", { class: "right" }, isSkipped ? "" : milliseconds(step.to === null ? null : step.to - step.from)),
+      make("td", { class: "bar" }, isSkipped ? null : bar),
     );
   });
   const root = steps.find((step) => !byId.has(step.parent));
-  const services = new Set(steps.map((step) => step.service).filter(Boolean)).size;
-  return make(
+  const services = new Set(steps.filter((step) => step.status !== "skipped").map((step) => step.service).filter(Boolean)).size;
+  const folded = make(
     "details",
     { class: "steps" },
     make("summary", {}, `${services} ${services === 1 ? "service" : "services"}, ${milliseconds(root && root.to !== null ? root.to - root.from : null)}`),
@@ -79,5 +89,6 @@ export function showSteps(events: JournalEvent[]): HTMLElement | null {
         make("tbody", {}, ...rows),
       ),
     ),
-  );
+  );  folded.addEventListener("toggle", () => folded.open && folded.scrollIntoView({ block: "nearest" }));
+  return folded;
 }

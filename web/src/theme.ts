@@ -1,17 +1,15 @@
 // Light, dark, or as the system has it.
 
+import { keep, kept } from "./storage";
+
 const NAMES = { auto: "as the system has them", light: "light", dark: "dark" };
 type Theme = keyof typeof NAMES;
 const ORDER: Theme[] = ["auto", "light", "dark"];
 const KEY = "weft.theme";
 
 export function chosen(): Theme {
-  try {
-    const kept = localStorage.getItem(KEY) as Theme | null;
-    return kept && kept in NAMES ? kept : "auto";
-  } catch {
-    return "auto";
-  }
+  const theme = kept(KEY) as Theme | null;
+  return theme && theme in NAMES ? theme : "auto";
 }
 
 export function apply(theme: Theme): void {
@@ -20,14 +18,10 @@ export function apply(theme: Theme): void {
 
 /** Go on to the next, and say so on the switch; its name. */
 export function cycleTheme(shown: HTMLElement, goesOn = true): string {
-  let theme = chosen();
+  let theme = (document.documentElement.dataset["theme"] ?? "auto") as Theme;
   if (goesOn) {
     theme = ORDER[(ORDER.indexOf(theme) + 1) % ORDER.length]!;
-    try {
-      localStorage.setItem(KEY, theme);
-    } catch {
-      // It holds until the page is left.
-    }
+    keep(KEY, theme);
     apply(theme);
   }
   shown.setAttribute("aria-label", `Colours: ${NAMES[theme]}`);

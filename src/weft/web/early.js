@@ -1,1 +1,1 @@
-"use strict";(()=>{var a={auto:"as the system has them",light:"light",dark:"dark"};var r="weft.theme";function e(){try{let t=localStorage.getItem(r);return t&&t in a?t:"auto"}catch{return"auto"}}function o(t){document.documentElement.dataset.theme=t}o(e());})();
+"use strict";(()=>{function t(e,n="localStorage"){try{return globalThis[n].getItem(e)}catch{return null}}var a={auto:"as the system has them",light:"light",dark:"dark"};var l="weft.theme";function o(){let e=t(l);return e&&e in a?e:"auto"}function r(e){document.documentElement.dataset.theme=e}r(o());})();
