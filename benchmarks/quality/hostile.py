@@ -123,8 +123,10 @@ def main() -> None:
     lines += [
         "",
         f"{len(handed)} handed in within {took:.0f} s; {wrong} not refused with their reason.",
-        f"Memory of the server's process: {beside.before / MB:.0f} MB before, {beside.most / MB:.0f} MB at most,"
-        f" {after / MB:.0f} MB after: grown by at most {(beside.most - beside.before) / MB:.1f} MB.",
+        (
+            f"Memory of the server's process: {beside.before / MB:.0f} MB before, {beside.most / MB:.0f} MB at most,"
+            f" {after / MB:.0f} MB after: grown by at most {(beside.most - beside.before) / MB:.1f} MB."
+        ),
         "",
         "| /v1/retrieval of another person | requests | p50 ms | p95 ms | most ms | failed |",
         "|---|---:|---:|---:|---:|---:|",
