@@ -24,6 +24,9 @@ IMAGES = Path(__file__).parent / "images"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 QUESTION = "When was the firm founded?"
+ANSWER = "1987"
+TRIES = 8
+"""The small model samples its words and now and then contradicts what it quotes: no picture shows a false statement."""
 
 HANDBOOK = {
     "Welcome": [
@@ -60,10 +63,17 @@ def handbook() -> bytes:
 
 
 def ask(page: Page, question: str) -> None:
-    """Ask, and wait for the whole answer."""
+    """Ask, and wait for a whole answer that is right."""
     page.get_by_label("Your question").fill(question)
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.locator("li.assistant").last.locator(".actions")).to_be_visible()
+    for _ in range(TRIES):
+        answer = page.locator("li.assistant").last
+        expect(answer.locator(".actions")).to_be_visible()
+        words = answer.locator(".text > :not(blockquote)").all_inner_texts()
+        if len(words) == 1 and ANSWER in words[0]:
+            return
+        page.get_by_role("button", name="Answer again").click()
+    raise SystemExit(f"no answer in {TRIES} had {ANSWER}")
 
 
 def take(url: str, browser: Any) -> None:
@@ -89,7 +99,7 @@ def take(url: str, browser: Any) -> None:
     expect(page.locator("#jobs .outcomes li")).to_have_count(2)
     page.get_by_role("button", name="Dismiss").click()
     ask(page, QUESTION)
-    page.mouse.move(640, 600)
+    page.get_by_label("Your question").focus()
     page.screenshot(path=IMAGES / "chat.png")
     page.locator(".cite").first.click()
     expect(page.locator("#passage mark")).to_be_visible()
