@@ -67,7 +67,7 @@ def test_every_code_that_is_sent_is_documented() -> None:
     """Also those of the HTTP server, which errors.py does not know."""
     text = page("errors.md")
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/weft/http").rglob("*.py"))
-    source += (ROOT / "src/weft/serve/operations.py").read_text(encoding="utf-8")
+    source += (ROOT / "src/weft/serve/uploads.py").read_text(encoding="utf-8")
     sent = set(re.findall(r'\bcode(?:": | = )"(\w+)"', source))
     assert {"request_timeout", "headers_too_large", "files_refused"} <= sent
     assert [code for code in sorted(sent) if f"`{code}`" not in text] == []
