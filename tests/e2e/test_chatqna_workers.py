@@ -51,9 +51,9 @@ async def test_both_workers_answer_from_the_same_store(workers: Gateway) -> None
 
 
 def test_exclusive_services_run_once(workers: Gateway) -> None:
-    """The store and the models have one process each; the gateway has two."""
+    """The store, the models and what takes documents in have one process each; the gateway has two."""
     up = Counter(re.findall(r'weft_process_up\{process="([\w-]+?)(?:-\d+)?"\} 1', metrics(workers)))
-    assert up == {"gateway": 2, "llm": 1, "embedder": 1, "store": 1}
+    assert up == {"gateway": 2, "llm": 1, "embedder": 1, "store": 1, "documents": 1}
 
 
 def test_metrics_are_added_up(workers: Gateway) -> None:
