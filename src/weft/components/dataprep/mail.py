@@ -5,7 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Callable
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from typing import Any, Final
@@ -104,7 +104,7 @@ def _header(message: Message, name: str) -> str:
     raw = str(message.get(name) or "")[: 2 * MAX_SHOWN]
     try:
         value = str(make_header(decode_header(raw)))
-    except (HeaderParseError, LookupError, ValueError):  # encoded in a way that is none
+    except (MessageError, LookupError, ValueError):  # encoded in a way that is none
         value = raw
     return " ".join(value.split())[:MAX_SHOWN]
 

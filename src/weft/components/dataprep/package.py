@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -114,15 +115,16 @@ class Package:
             target.unlink(missing_ok=True)
             raise RefusedError(f"it is broken: {error}") from error
 
-    def open(self, name: str) -> IO[bytes]:
-        """An entry as a stream.
+    def pieces(self, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+        """The bytes of an entry, bit by bit.
 
         Raises:
-            RefusedError: There is no such entry, or it cannot be expanded.
+            RefusedError: It cannot be expanded.
         """
+        self.check(entry)
         try:
-            entry = self._zip.getinfo(name)
-            self.check(entry)
-            return self._zip.open(entry)
-        except (KeyError, *_BROKEN) as error:
+            with self._zip.open(entry) as source:
+                while piece := source.read(1 << 16):
+                    yield piece
+        except _BROKEN as error:
             raise RefusedError(f"it is broken: {error}") from error

@@ -114,6 +114,13 @@ def prepare(upload: Upload, reading: Reading) -> Prepared:
     # A parser that runs into its own limits says so in ways that are its own; both are the file's doing.
     except RecursionError:
         return Prepared(refused="it is nested too deeply to be read")
+    except (MemoryError, OSError):
+        raise  # of this process, not of the file
+    # A broken file can make a parser fail in ways that nobody thought of; it is that file's outcome, and says so.
+    except Exception as error:  # noqa: BLE001 - as said
+        return Prepared(
+            refused=f"it is broken, or its reader is ({type(error).__name__}: {str(error)[:200]})"
+        )
     del data
     length = sum(len(block.text) + 2 for block in parsed.blocks)
     if length > MAX_TEXT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from lxml import etree
 
@@ -104,13 +104,7 @@ def check_parts(package: Package) -> None:
             raise RefusedError(
                 f"its part '{entry.filename[:100]}' has {entry.file_size:,} bytes of XML; at most {MAX_PART:,} are read"
             )
-        with package.open(entry.filename) as stream:
-            check_prolog(_pieces(stream))
-
-
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
-    while piece := stream.read(65_536):
-        yield piece
+        check_prolog(package.pieces(entry))
 
 
 def local(element: Any) -> str:
