@@ -154,6 +154,7 @@ _ABOUT_WHAT: Final = [
     _rule(p)
     for p in (
         r"^what(?:\sis|\sare|'s|\swas)\s(?P<a>.+?)\s(?:all\s|mainly\s|mostly\s|basically\s)?about$",
+        r"^what(?:'s|\sis)\s(?:in|inside)\s(?P<a>\S+\.\w{2,5})$",
         r"^(?:explain|describe|tell\sme|say)\s(?:to\sme\s)?what\s(?P<a>.+?)\s(?:says|covers|contains|describes|discusses|deals\swith|is\sabout|is\sall\sabout)"
         r"(?:\sin\sgeneral|\soverall)?$",
         r"^what\s(?:does|do)\s(?P<a>.+?)\s(?:say|cover|contain|describe|discuss|deal\swith|talk\sabout|tell(?:\s(?:me|us))?)"
@@ -168,7 +169,7 @@ _LIST_NOUN: Final = (
     r"types|kinds|sorts|categories|stages|phases|components|items|conditions|exceptions|duties|responsibilities|obligations|"
     r"tools|materials|deadlines|symptoms|side\seffects|criteria|principles|instructions|commands|causes|tasks|"
     r"guidelines|precautions|safety\srules|warnings|documents\s(?:needed|required)|supplies|drawbacks|limitations|"
-    r"restrictions|goals|objectives|deliverables|action\sitems|attendees|participants|members|products|services)"
+    r"restrictions|(?:error\s)?codes|goals|objectives|deliverables|action\sitems|attendees|participants|members|products|services)"
 )
 _LIST: Final = [
     _rule(p)

@@ -110,7 +110,7 @@ class Extract:
         """The ``count`` sentences that stand for a document, in its order."""
         chosen = await self.best(documents, 2 * count + 2)
         pieces = _distinct([(d, span) for d in chosen for span in salient.telling(d)])
-        if len(pieces) < count:
+        if not pieces:  # tables and listings have no sentences
             pieces = _distinct([*pieces, *salient.anything(chosen)])
         pieces = _thinned(pieces)
         if len(pieces) <= count:
