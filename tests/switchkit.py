@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import msgspec
 
 from weft.context import Context
 from weft.contracts.chat import CONTRACT as CHAT
+from weft.contracts.chat import ChatChunk, ChatRequest
 from weft.contracts.embedding import CONTRACT as EMBEDDING
 from weft.errors import ModelNotFoundError
 from weft.gateway import build, chosen
@@ -70,6 +73,25 @@ class Named:
 """A node that uses the service: it tells the model its name."""
 
 
+class HeldChat(ScriptedChat):
+    """Says nothing while ``held`` is cleared.
+
+    Attributes:
+        asked: Set once somebody waits for it.
+    """
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.held, self.asked = asyncio.Event(), asyncio.Event()
+        self.held.set()
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+        self.asked.set()
+        await self.held.wait()
+        async for chunk in super().stream(request):
+            yield chunk
+
+
 class SecondServer:
     """A server with some models; each says its own name.
 
@@ -81,7 +103,7 @@ class SecondServer:
     """
 
     def __init__(self, *models: str, key: str | None = None, facts: dict[str, Any] | None = None) -> None:
-        self.chats = {model: ScriptedChat(f"I am {model}, as the script says.") for model in models}
+        self.chats = {model: HeldChat(f"I am {model}, as the script says.") for model in models}
         self.embedder = ScriptedEmbedder()
         self.seen: list[dict[str, str]] = []
         self.url = ""
@@ -98,7 +120,7 @@ class SecondServer:
             ]
             return Response(200, (), msgspec.json.encode({"object": "list", "data": data}))
 
-        def chat(model: str) -> ScriptedChat:
+        def chat(model: str) -> HeldChat:
             if model not in self.chats:
                 raise ModelNotFoundError(f"there is no model '{model}'", param="model")
             return self.chats[model]

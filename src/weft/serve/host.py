@@ -99,7 +99,7 @@ class ServiceHost:
         """
         client = self._egress.public_client(url) if public_only else self._egress.client_for(url)
         endpoint = client.endpoint(url, timeout_s=timeout_s, headers=list((headers or {}).items()))
-        return HostClient(endpoint, timeout_s=timeout_s, tells=not public_only)
+        return HostClient(endpoint, timeout_s=timeout_s, tells=not public_only, keys=_keys(headers or {}))
 
     def lane(self, *, threads: int, queue: int, background: bool = False) -> Lane:
         """See :class:`weft.host.Host`."""
@@ -143,3 +143,9 @@ class ServiceHost:
             lane.close()
         if self._isolation is not None:
             await self._isolation.aclose()
+
+
+def _keys(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys among the headers of a client: all of a value, and the part behind ``Bearer``."""
+    values = [value for name, value in headers.items() if name.lower() in ("authorization", "api-key", "x-api-key")]
+    return tuple(part for value in values if (part := value.rpartition(" ")[2]))

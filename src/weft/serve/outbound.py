@@ -30,13 +30,14 @@ class HostReply:
     Args:
         reply: The reply.
         method, path, url: What was asked where, for errors.
+        keys: What must not be in them.
     """
 
-    __slots__ = ("_method", "_path", "_reply", "_url", "body", "status")
+    __slots__ = ("_keys", "_method", "_path", "_reply", "_url", "body", "status")
 
-    def __init__(self, reply: Reply, method: str, path: str, url: str) -> None:
+    def __init__(self, reply: Reply, method: str, path: str, url: str, keys: tuple[str, ...] = ()) -> None:
         self._reply, self.status, self.body = reply, reply.status, reply.body
-        self._method, self._path, self._url = method, path, url
+        self._method, self._path, self._url, self._keys = method, path, url, keys
 
     def header(self, name: str) -> str | None:
         """See :class:`weft.host.HttpReply`."""
@@ -45,7 +46,7 @@ class HostReply:
     def raise_for_status(self) -> None:
         """See :class:`weft.host.HttpReply`."""
         if not 200 <= self.status < 300:
-            raise status_error(
+            error = status_error(
                 self._method,
                 self._path,
                 self.status,
@@ -54,6 +55,7 @@ class HostReply:
                 endpoint=self._url + self._path,
                 elapsed_s=self._reply.elapsed_s,
             )
+            raise _without(error, self._keys)
 
 
 class HostStream:
@@ -62,13 +64,16 @@ class HostStream:
     Args:
         reply: The reply.
         method, path, url: What was asked where, for errors.
+        keys: What must not be in them.
     """
 
-    __slots__ = ("_method", "_path", "_reply", "_url", "status")
+    __slots__ = ("_keys", "_method", "_path", "_reply", "_url", "status")
 
-    def __init__(self, reply: StreamReply, method: str, path: str, url: str) -> None:
+    def __init__(
+        self, reply: StreamReply, method: str, path: str, url: str, keys: tuple[str, ...] = ()
+    ) -> None:
         self._reply, self.status = reply, reply.status
-        self._method, self._path, self._url = method, path, url
+        self._method, self._path, self._url, self._keys = method, path, url, keys
 
     def header(self, name: str) -> str | None:
         """See :class:`weft.host.HttpStream`."""
@@ -85,7 +90,7 @@ class HostStream:
     async def raise_for_status(self) -> None:
         """See :class:`weft.host.HttpStream`."""
         if not 200 <= self.status < 300:
-            raise status_error(
+            error = status_error(
                 self._method,
                 self._path,
                 self.status,
@@ -94,6 +99,7 @@ class HostStream:
                 endpoint=self._url + self._path,
                 elapsed_s=self._reply.elapsed_s,
             )
+            raise _without(error, self._keys)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,13 +116,16 @@ class HostClient:
     Args:
         endpoint: Where to.
         timeout_s: Until a reply's head (for whole replies: its end), if the request's own deadline is not sooner.
+        keys: What must not be in an error: servers quote the key that they refuse.
         tells: Whether the other side learns the request's trace and deadline: services do, strangers do not.
     """
 
-    __slots__ = ("_endpoint", "_probed", "_tells", "_timeout_s")
+    __slots__ = ("_endpoint", "_keys", "_probed", "_tells", "_timeout_s")
 
-    def __init__(self, endpoint: Endpoint, *, timeout_s: float, tells: bool) -> None:
-        self._endpoint, self._timeout_s, self._tells = endpoint, timeout_s, tells
+    def __init__(
+        self, endpoint: Endpoint, *, timeout_s: float, tells: bool, keys: tuple[str, ...] = ()
+    ) -> None:
+        self._endpoint, self._timeout_s, self._tells, self._keys = endpoint, timeout_s, tells, keys
         self._probed: dict[str, tuple[float, RequestError | None]] = {}
 
     async def post_json(
@@ -124,12 +133,18 @@ class HostClient:
     ) -> Any:
         """See :class:`weft.host.HttpClient`."""
         sent, timeout_s = self._prepare(headers)
-        return await self._endpoint.post_json(path, value, type=type, headers=sent, timeout_s=timeout_s)
+        try:
+            return await self._endpoint.post_json(path, value, type=type, headers=sent, timeout_s=timeout_s)
+        except RequestError as error:
+            raise _without(error, self._keys) from error.__cause__
 
     async def get_json(self, path: str, *, type: Any = Any, headers: Mapping[str, str] | None = None) -> Any:
         """See :class:`weft.host.HttpClient`."""
         sent, timeout_s = self._prepare(headers)
-        return await self._endpoint.get_json(path, type=type, headers=sent, timeout_s=timeout_s)
+        try:
+            return await self._endpoint.get_json(path, type=type, headers=sent, timeout_s=timeout_s)
+        except RequestError as error:
+            raise _without(error, self._keys) from error.__cause__
 
     async def request(
         self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
@@ -137,7 +152,7 @@ class HostClient:
         """See :class:`weft.host.HttpClient`."""
         sent, timeout_s = self._prepare(headers)
         reply = await self._endpoint.request(method, path, body, headers=sent, timeout_s=timeout_s)
-        return HostReply(reply, method, path, self._endpoint.url)
+        return HostReply(reply, method, path, self._endpoint.url, self._keys)
 
     async def stream(
         self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
@@ -145,7 +160,7 @@ class HostClient:
         """See :class:`weft.host.HttpClient`."""
         sent, timeout_s = self._prepare(headers)
         reply = await self._endpoint.stream(method, path, body, headers=sent, timeout_s=timeout_s)
-        return HostStream(reply, method, path, self._endpoint.url)
+        return HostStream(reply, method, path, self._endpoint.url, self._keys)
 
     def events(
         self,
@@ -163,7 +178,7 @@ class HostClient:
             sent, timeout_s = self._prepare(headers)
             reply = await self._endpoint.stream(method, path, body, headers=sent, timeout_s=timeout_s)
             try:
-                await check(HostStream(reply, method, path, self._endpoint.url))
+                await check(HostStream(reply, method, path, self._endpoint.url, self._keys))
             except BaseException:
                 await reply.aclose()
                 raise
@@ -191,7 +206,7 @@ class HostClient:
             return error
         if reply.status in _REFUSED or reply.status >= 500:
             url = self._endpoint.url + path
-            return status_error("GET", path, reply.status, reply.body, endpoint=url)
+            return _without(status_error("GET", path, reply.status, reply.body, endpoint=url), self._keys)
         return None
 
     def _prepare(self, headers: Mapping[str, str] | None) -> tuple[bytes, float]:
@@ -210,6 +225,15 @@ class HostClient:
             if left is not None:
                 sent += b"x-weft-timeout-ms: %d\r\n" % max(1, int(left * 1000))
         return sent, timeout_s
+
+
+def _without(error: RequestError, keys: tuple[str, ...]) -> RequestError:
+    """The error without the keys that its server has quoted."""
+    for key in keys:
+        if key in error.message:
+            error.message = error.message.replace(key, "***")
+            error.args = (error.message,)
+    return error
 
 
 def trace_line(context: Context) -> bytes:

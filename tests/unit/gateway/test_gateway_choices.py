@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from switchkit import CHOICES, LOCAL_CHAT, SPEC, Rig, says, send
+from switchkit import CHOICES, LOCAL_CHAT, SPEC, Rig, says, send, served
 from weft.context import Context
 from weft.errors import StateError
 from weft.gateway import chosen
@@ -26,7 +26,7 @@ ASYNC = [("prefer", "respond-async")]
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with asyncio.timeout(30), AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         yield Rig(tmp_path, stack)
 
 
@@ -43,9 +43,10 @@ async def service_of(gateway: Endpoint) -> dict[str, Any]:
 
 
 async def eventually(state: str, gateway: Endpoint) -> dict[str, Any]:
-    while (service := await service_of(gateway))["switch"]["state"] != state:
-        await asyncio.sleep(0.01)
-    return service
+    async with asyncio.timeout(10):
+        while (service := await service_of(gateway))["switch"]["state"] != state:
+            await asyncio.sleep(0.01)
+        return service
 
 
 async def test_a_service_is_switched_to_a_second_server_and_back(rig: Rig) -> None:
@@ -86,15 +87,17 @@ async def test_requests_under_way_end_with_the_old_model_which_is_closed_then(
     local = rig.services.transports["llm"].instance  # type: ignore[attr-defined]
     local.gate.clear()
     under_way = asyncio.create_task(says(gateway))
-    while not local.running:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        while not local.running:
+            await asyncio.sleep(0.001)
     await use(gateway, f"{second.url}#better")
     assert await says(gateway) == "I am better, as the script says."
     assert not (tmp_path / "closed").exists()
     local.gate.set()
     assert await under_way == "I am local, as the script says."
-    while not (tmp_path / "closed").exists():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while not (tmp_path / "closed").exists():
+            await asyncio.sleep(0.01)
 
 
 async def test_what_a_request_may_say_is_what_the_new_model_reads(rig: Rig, tmp_path: Path) -> None:
@@ -191,11 +194,9 @@ async def test_a_model_that_does_not_answer_is_not_switched_to(rig: Rig) -> None
 
     app = second.app()
     app.router.exact["/v1/chat/completions"].methods["POST"].handler = fail
-    from switchkit import served
-
     broken = await served(app, rig.stack)
     status, body = await send(gateway, "POST", CHOICES, {"model": f"{broken}#better"})
-    assert (status, body["service"], body["endpoint"]) == (502, "llm", f"{broken}/v1"), body
+    assert (status, body["service"], body["endpoint"]) == (502, "llm", f"{broken}/v1/chat/completions"), body
     assert "CUDA out of memory" in body["detail"]
     assert await says(gateway) == "I am first, as the script says."
 
@@ -236,8 +237,6 @@ async def test_a_key_is_used_and_never_shown(rig: Rig) -> None:
     app = second.app()
     app.access = Access(hosts=["*"])
     app.router.exact["/v1/chat/completions"].methods["POST"].handler = refused
-    from switchkit import served
-
     echoing = await served(app, rig.stack)
     status, said = await send(gateway, "POST", CHOICES, {"model": echoing, "key": key})
     assert (status, "Bad key: Bearer ***" in said["detail"]) == (502, True), said
@@ -283,15 +282,16 @@ async def test_a_server_s_key_is_never_quoted_to_those_who_ask_the_model(rig: Ri
 async def test_a_switch_can_be_followed_and_given_up(rig: Rig) -> None:
     """Asked for in the background, it is in the list; given up, what ran goes on, and another may be asked for."""
     gateway, second = await rig.gateway(), await rig.second("better")
-    second.chats["better"].gate.clear()  # its trial never ends
+    second.chats["better"].held.clear()  # its trial never ends
     status, service = await send(gateway, "POST", CHOICES, {"model": second.url}, ASYNC)
     assert (status, service["switch"]["state"]) == (202, "asking")
-    await eventually("starting", gateway)
+    await second.chats["better"].asked.wait()
+    assert (await service_of(gateway))["switch"]["state"] == "starting"
     status, busy = await send(gateway, "POST", CHOICES, {"model": "default"})
     assert (status, "give it up" in busy["detail"]) == (409, True), busy
     status, service = await send(gateway, "DELETE", f"{CHOICES}/llm")
     assert (status, service["model"], service["switch"]["state"]) == (200, "first", "cancelled")
-    second.chats["better"].gate.set()
+    second.chats["better"].held.set()
     await use(gateway, second.url)
     assert await says(gateway) == "I am better, as the script says."
 
@@ -299,14 +299,13 @@ async def test_a_switch_can_be_followed_and_given_up(rig: Rig) -> None:
 async def test_who_leaves_before_the_reply_gives_the_switch_up(rig: Rig) -> None:
     """A switch that nobody waits for is not made behind everybody's back."""
     gateway, second = await rig.gateway(), await rig.second("better")
-    second.chats["better"].gate.clear()
+    second.chats["better"].held.clear()
     asking = asyncio.create_task(use(gateway, second.url))
-    while not second.chats["better"].running:
-        await asyncio.sleep(0.001)
+    await second.chats["better"].asked.wait()
     asking.cancel()
     await asyncio.wait((asking,))
     await eventually("cancelled", gateway)
-    second.chats["better"].gate.set()
+    second.chats["better"].held.set()
     assert await says(gateway) == "I am first, as the script says."
 
 
