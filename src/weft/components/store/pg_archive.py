@@ -62,6 +62,8 @@ async def build_index(
             f" WITH (m = {int(m)}, ef_construction = {int(ef_construction)})",
             timeout=86_400.0,  # as long as it takes: the time of one statement is meant for requests
         )
+        # Without statistics the planner takes a tenant for one row, and the index for the longer way.
+        await connection.execute(f"ANALYZE {tables.passages}")
     finally:
         await connection.execute("RESET maintenance_work_mem")
         await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", lock)

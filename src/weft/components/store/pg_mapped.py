@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from weft.components.store.conditions import Scope
-from weft.components.store.pg_search import both
+from weft.components.store.pg_search import Counts, both
 from weft.components.store.pg_source import Source, Values, quoted, quoted_path
 from weft.components.store.requests import ordered, other_dimension
 from weft.context import DEFAULT_TENANT
@@ -91,6 +91,7 @@ class Mapped:
         }
         self._order = self._columns.get("order") or self._columns.get("start") or self._columns["id"]
         self._dimension: int | None = None
+        self._counts = Counts()
         self.source: Source | None = None
 
     def read_only(self) -> ForbiddenError:
@@ -163,7 +164,9 @@ class Mapped:
         if embedding is not None and self._dimension not in (None, len(embedding)):
             assert self._dimension is not None
             raise other_dimension(self._map.table, len(embedding), self._dimension)
-        near, worded = await both(connection, source, request, embedding, is_indexed=True)
+        near, worded = await both(
+            connection, source, request, embedding, is_indexed=True, counts=self._counts
+        )
         sql = f"{self._select('$1')} WHERE {source.key} = ANY($2)"
         rows = await connection.fetch(sql, request.with_embeddings, list({**near, **worded}))
         hits = [Hit(self._document(row), near.get(row["id"]), worded.get(row["id"])) for row in rows]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -20,7 +22,35 @@ B: Final = 0.75
 ONE_OCCURRENCE: Final = 0.607927
 """What PostgreSQL's ``ts_rank`` gives one occurrence of weight 1: 6 / pi². Divided by it, one occurrence is 1."""
 
+FILTERED_EF_SEARCH: Final = 400
+"""Neighbours that are looked at where there is a filter: of 100, one that a tenth fits lets too few through (recall 0.87)."""
+
+COUNTED_S: Final = 60.0
+MAX_COUNTS: Final = 1_000
+
 Found = dict[Any, float]
+
+
+class Counts:
+    """How many passages each scope has, counted anew after a minute: how rare a word is need not be known better."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[int, float]] = {}
+
+    async def of(self, connection: Any, source: Source, scope: Scope) -> int:
+        """The number, at least 1."""
+        key = scope.tenant, scope.collection
+        count, at = self._known.get(key, (0, -math.inf))
+        if (now := time.monotonic()) - at > COUNTED_S:
+            values = Values()
+            where = source.where(scope, {}, values, readable=False)
+            count = await connection.fetchval(
+                f"SELECT count(*) FROM {source.relation} p WHERE {where}", *values
+            )
+            if len(self._known) >= MAX_COUNTS:
+                self._known.clear()
+            self._known[key] = count, now
+        return max(count, 1)
 
 
 async def dense(
@@ -51,6 +81,9 @@ async def dense(
         # "+ 0": sorted by a number, which no index of vectors answers.
         rows = await connection.fetch(f"{select} ORDER BY ({distance}) + 0 LIMIT {limit}", *values)
     else:
+        if filters:
+            # Of the neighbours that the index looks at, a filter lets some through: more of them are looked at.
+            await connection.execute("SELECT set_config('hnsw.ef_search', $1, true)", str(FILTERED_EF_SEARCH))
         rows = await connection.fetch(f"{select} ORDER BY {distance} LIMIT {limit}", *values)
         if len(rows) < k:
             rows = await connection.fetch(f"{select} ORDER BY ({distance}) + 0 LIMIT {limit}", *values)
@@ -66,13 +99,14 @@ async def text(
     query: str,
     *,
     k: int,
+    total: int,
     also: Collection[Any] = (),
 ) -> Found:
     """A score for words of the ``k`` passages that fit best, best first; then of those of ``also`` that fit at all.
 
     BM25 with PostgreSQL's ``ts_rank`` of each term in the place of its count: that grows with each occurrence, ever
-    less, and counts one in the heading half. How rare a term is, and how long passages are, is taken from those that the
-    caller may see and that have one of the words.
+    less, and counts one in the heading half. How many passages have
+    a term, and how long passages are, is taken from those that the caller may see and that have one of the words.
     """
     terms = (
         asked_terms(query) if source.language is None else await _lexemes(connection, source.language, query)
@@ -83,18 +117,17 @@ async def text(
     where = source.where(scope, filters, values)
     any_of = f"{values.add(tsquery(terms))}::text::tsquery"
     each = values.add([tsquery([term]) for term in terms])
-    in_scope = source.where(scope, {}, values, readable=False)
+    n = f"{values.add(total)}::bigint"
     rank = f"ts_rank('{{1.0,{HEADING_WEIGHT},0,0}}', f.words, t.term) / {ONE_OCCURRENCE}"
     share = f"{K1} * (1 - {B} + {B} * f.length / greatest(s.mean, 1))"
     sql = f"""
         WITH fitting AS MATERIALIZED (
             SELECT {source.key} AS key, {source.words} AS words, {source.length} AS length
             FROM {source.relation} p WHERE {where} AND {source.words} @@ {any_of}),
-        known AS (SELECT count(*) AS n, (SELECT avg(length) FROM fitting) AS mean
-            FROM {source.relation} p WHERE {in_scope}),
+        known AS MATERIALIZED (SELECT avg(length) AS mean, count(*) AS n FROM fitting),
         terms AS MATERIALIZED (SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS rarity FROM (
-            SELECT e.term::tsquery AS term, s.n,
-                least((SELECT count(*) FROM fitting f WHERE f.words @@ e.term::tsquery), s.n) AS df
+            SELECT e.term::tsquery AS term, greatest({n}, s.n) AS n,
+                (SELECT count(*) FROM fitting f WHERE f.words @@ e.term::tsquery) AS df
             FROM unnest({each}::text[]) AS e(term), known s) counted),
         scored AS MATERIALIZED (SELECT f.key, sum(t.rarity * r.rank * {K1 + 1} / (r.rank + {share})) AS score
             FROM fitting f, known s, terms t, LATERAL (SELECT {rank} AS rank) r
@@ -114,6 +147,7 @@ async def both(
     embedding: list[float] | None,
     *,
     is_indexed: bool,
+    counts: Counts,
 ) -> tuple[Found, Found]:
     """The dense and the text scores of what a request finds; for ``hybrid`` each passage has both, where they exist."""
     scope = Scope(request.tenant, request.collection, request.readers)
@@ -123,7 +157,10 @@ async def both(
     if embedding is not None:
         near = await dense(connection, source, scope, filters, embedding, k=request.k, is_indexed=is_indexed)
     if request.mode != "dense":
-        worded = await text(connection, source, scope, filters, request.query, k=request.k, also=near.keys())
+        total = await counts.of(connection, source, scope)
+        worded = await text(
+            connection, source, scope, filters, request.query, k=request.k, total=total, also=near.keys()
+        )
     if embedding is not None and (unknown := worded.keys() - near.keys()):
         near |= await dense(
             connection,

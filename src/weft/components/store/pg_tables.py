@@ -30,6 +30,13 @@ SCHEMA: Final = 1
 INDEX_FROM: Final = 10_000
 """Passages from which vectors get an approximate index: all of fewer are compared in a few milliseconds, exactly."""
 
+MAX_INDEXED: Final = 2_000
+"""Numbers of a vector that pgvector can index; longer ones are compared one by one."""
+
+MAX_PLAIN: Final = 1_536
+"""Numbers of a vector that is kept in its row (four bytes each, of a page's 8,000), where comparing all is three times as
+fast as when each must be fetched from elsewhere."""
+
 OPENING: Final = 7_236_152_001
 """The advisory lock under which tables are made and migrated, so that processes that start together do it once."""
 
@@ -50,10 +57,10 @@ _PASSAGES: Final = """
         number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         tenant text NOT NULL, collection text NOT NULL, file text NOT NULL, id text NOT NULL,
         position int NOT NULL, length int NOT NULL,
-        document bytea NOT NULL, readers text[], fields jsonb NOT NULL, words tsvector NOT NULL,
-        embedding vector({dimension}) NOT NULL,
+        document bytea NOT NULL, readers text[], fields jsonb NOT NULL, words tsvector STORAGE MAIN NOT NULL,
+        embedding vector({dimension}) STORAGE {storage} NOT NULL,
         UNIQUE (tenant, collection, id)
-    );
+    ) WITH (toast_tuple_target = 4080);
     CREATE INDEX ON {passages}(tenant, collection, file, position, number);
     CREATE INDEX ON {passages} USING gin(words);
     CREATE INDEX ON {passages} USING gin(fields jsonb_path_ops);
@@ -155,7 +162,9 @@ class Tables:
         return found
 
     async def is_many(self, connection: Any) -> bool:
-        """Whether there are so many passages that their vectors should have an index."""
+        """Whether there are so many passages that their vectors should have an index, and can."""
+        if (await self.dimension(connection) or 0) > MAX_INDEXED:
+            return False
         found: bool = await connection.fetchval(
             f"SELECT count(*) = $1 FROM (SELECT 1 FROM {self.passages} LIMIT $1) taken", INDEX_FROM
         )
@@ -183,7 +192,10 @@ class Tables:
             await connection.execute(f"DROP TABLE {self.passages}")
             kept = None
         if kept is None:
-            await connection.execute(_PASSAGES.format(passages=self.passages, dimension=int(dimension)))
+            storage = "PLAIN" if dimension <= MAX_PLAIN else "EXTERNAL"
+            await connection.execute(
+                _PASSAGES.format(passages=self.passages, dimension=int(dimension), storage=storage)
+            )
 
     async def insert(
         self,

@@ -12,7 +12,7 @@ from weft.components.store.conditions import Scope
 from weft.components.store.pg_archive import PgDraft, PgSnapshot, build_index
 from weft.components.store.pg_connections import Connections
 from weft.components.store.pg_mapped import Mapped, TableMap
-from weft.components.store.pg_search import both
+from weft.components.store.pg_search import Counts, both
 from weft.components.store.pg_source import Values
 from weft.components.store.pg_tables import Tables, document_of
 from weft.components.store.requests import ordered, other_dimension, query_vector, vectors_of
@@ -81,6 +81,7 @@ class PgVector:
         self._tables = Tables(schema)
         self._mapped = Mapped(map) if map is not None else None
         self._index = (m, ef_construction)
+        self._counts = Counts()
         self._opened = False
         self._opening = asyncio.Lock()
         self._building: asyncio.Event | None = None
@@ -147,7 +148,9 @@ class PgVector:
             if embedding is not None and len(embedding) != dimension:
                 raise other_dimension(tables.schema, len(embedding), dimension)
             is_indexed = await tables.is_indexed(connection)
-            near, worded = await both(connection, tables.source, request, embedding, is_indexed=is_indexed)
+            near, worded = await both(
+                connection, tables.source, request, embedding, is_indexed=is_indexed, counts=self._counts
+            )
             rows = await connection.fetch(
                 "SELECT number, document, CASE WHEN $2 THEN embedding::text END AS embedding"
                 f" FROM {tables.passages} WHERE number = ANY($1)",
