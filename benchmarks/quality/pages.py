@@ -149,7 +149,10 @@ def times(replies: list[Reply]) -> dict[str, float]:
     """Median and 95th percentile of the first words and of the whole reply, in seconds."""
     if len(replies) < 2:
         return {}
-    found = {"questions": float(len(replies))}
+    found = {
+        "questions": float(len(replies)),
+        "broke_off": float(sum(bool(reply.error) for reply in replies)),
+    }
     for name in ("first_s", "whole_s"):
         cuts = quantiles([getattr(reply, name) for reply in replies], n=20, method="inclusive")
         found |= {f"{name[:-2]}_p50": cuts[9], f"{name[:-2]}_p95": cuts[18]}
@@ -171,6 +174,8 @@ def report(figures: dict[str, Any]) -> None:
                 f"{found[key]:.2f} s" for key in ("first_p50", "first_p95", "whole_p50", "whole_p95")
             )
             print(f"| {phase} | {found['questions']:.0f} | {cells} |")
+            if found["broke_off"]:
+                print(f"{found['broke_off']:.0f} of these replies broke off with an error")
     quiet, during = figures["latency"]["quiet"], figures["latency"]["during"]
     if during:
         print(

@@ -39,6 +39,7 @@ class Reply:
     citations: list[dict[str, Any]] = field(default_factory=list)
     first_s: float = 0.0
     whole_s: float = 0.0
+    error: str = ""
 
 
 class Server:
@@ -110,7 +111,8 @@ class Server:
                     continue
                 event = json.loads(line[6:])
                 if "error" in event:
-                    raise SystemExit(f"'{question}' broke off: {event['error']}")
+                    reply.error = str(event["error"].get("message"))
+                    break
                 for choice in event.get("choices", []):
                     words = choice["delta"].get("content")
                     if words and not reply.text:
