@@ -36,6 +36,9 @@ class Connections:
         most: How many at once.
         timeout_s: For connecting, and for one statement.
         ef_search: See pgvector's ``hnsw.ef_search``.
+
+    Raises:
+        ComponentError: The URL is none of PostgreSQL's.
     """
 
     def __init__(self, url: str, *, most: int, timeout_s: float, ef_search: int) -> None:
@@ -44,6 +47,10 @@ class Connections:
         self._pool: Any = None
         self._asyncpg: Any = None
         parts = urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise ComponentError(
+                "pgvector: the url is none of PostgreSQL's", hint="postgresql://user:password@host/database"
+            )
         # The URL has the password: what is said of a server is where it is.
         self.place = f"{parts.hostname or 'localhost'}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
@@ -52,27 +59,20 @@ class Connections:
 
         Raises:
             MissingExtraError: It is not installed.
-            ComponentError: The URL is none.
         """
         try:
             import asyncpg
         except ImportError as error:
             raise MissingExtraError("pgvector", package="asyncpg", extra="postgres") from error
         self._asyncpg = asyncpg
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=0,
-                max_size=self._most,
-                timeout=self._timeout_s,
-                command_timeout=self._timeout_s,
-                server_settings=self._settings,
-            )
-        except (ValueError, asyncpg.InterfaceError) as error:
-            raise ComponentError(
-                f"pgvector: the url is none of PostgreSQL's: {error}",
-                hint="postgresql://user:password@host/database",
-            ) from error
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._most,
+            timeout=self._timeout_s,
+            command_timeout=self._timeout_s,
+            server_settings=self._settings,
+        )
 
     async def aclose(self) -> None:
         """Close the connections, each when its statement is done, or at once after the time for one."""

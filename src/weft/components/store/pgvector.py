@@ -99,6 +99,9 @@ class PgVector:
             await self._open()
         except RequestError as error:
             host.log("PostgreSQL is not ready; it is tried again with the first request", reason=str(error))
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def attach(self, host: Host) -> None:
         """See :class:`weft.contracts.archive.Archive`: PostgreSQL has room for both."""
