@@ -52,6 +52,10 @@ class Curl:
         """Status, content type and body of the reply."""
         line = line.replace("http://localhost:8080", self.gateway.url)
         line = line.replace("http://127.0.0.1:6000", self.embedder)
+        if "JOB" in line:
+            line = line.replace(
+                "JOB", json.loads(self("curl http://localhost:8080/v1/dataprep/jobs")[2])["jobs"][0]["id"]
+            )
         done = subprocess.run(
             [*shlex.split(line), "-sS", "--noproxy", "*", "-w", "\n%{http_code} %{content_type}"],
             cwd=self.folder, capture_output=True, text=True, timeout=60, check=True,

@@ -391,13 +391,6 @@ CONTRACT = Contract(
                 Route("/v1/dataprep/get", opea=True, form=BareListForm(GetRequest, "files")),
             ),
         ),
-        "delete": Operation(
-            "delete",
-            DeleteRequest,
-            DeleteResponse,
-            idempotent=False,
-            routes=(Route("/v1/dataprep/delete", opea=True),),
-        ),
         "indices": Operation(
             "indices",
             IndicesRequest,
@@ -435,6 +428,13 @@ CONTRACT = Contract(
             DocumentResponse,
             routes=(Route("/v1/dataprep/document"), Route("/v1/dataprep/document", method="GET")),
             default=_absent("text of its documents"),
+        ),
+        "delete": Operation(
+            "delete",
+            DeleteRequest,
+            DeleteResponse,
+            idempotent=False,
+            routes=(Route("/v1/dataprep/delete", opea=True),),
         ),
     },
     protocol=Dataprep,

@@ -21,6 +21,10 @@ _BY_ROUTE: Final[dict[str, dict[str, Any]]] = {
     "/v1/dataprep/delete": {"file_path": "handbook.txt"},
     "/v1/dataprep/collections": {},
     "/v1/dataprep/indices": {},
+    "/v1/dataprep/document": {"name": "handbook.txt"},
+    "/v1/dataprep/job": {"id": "JOB"},
+    "/v1/dataprep/cancel": {"id": "JOB"},
+    "/v1/dataprep/jobs/{id}": {"id": "JOB"},
 }
 """Path to a request; a route that is not here is shown with what its schema requires."""
 

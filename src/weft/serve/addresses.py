@@ -37,14 +37,21 @@ def from_address(request: Request, type_: type[Any]) -> Any:
         raise invalid(error, what="the request's address") from error
 
 
-def parameters(type_: type[Struct], path: str) -> dict[str, Any]:
-    """What OpenAPI says of a request that is in an address: the path's names, and a parameter for each field of the query."""
+def parameters(type_: type[Struct], path: str, example: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of a request that is in an address: the path's names, and a parameter for each field of the query.
+
+    Args:
+        type_: The request Struct.
+        path: With ``{name}`` segments.
+        example: Fields of a request that works.
+    """
     fields = msgspec.json.schema(type_)["$defs"][type_.__name__]["properties"]
     in_path = [name for name in fields if f"{{{name}}}" in path]
     required = {field.encode_name for field in msgspec.structs.fields(type_) if field.required}
     in_query = tuple(
         {"name": name, "in": "query", "required": name in required, "schema": schema}
+        | ({"example": example[name]} if name in example else {})
         for name, schema in fields.items()
         if name not in in_path
     )
-    return {"parameters": in_query, "named": dict.fromkeys(in_path, "ID")}
+    return {"parameters": in_query, "named": {name: str(example.get(name, name)) for name in in_path}}

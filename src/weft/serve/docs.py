@@ -6,6 +6,7 @@ import json
 import re
 from html import escape
 from typing import Any, Final
+from urllib.parse import urlencode
 
 STYLE: Final = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
@@ -87,7 +88,13 @@ def curls(document: dict[str, Any], path: str, method: str) -> list[str]:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example", parameter["name"])))
-    line = f"curl {SERVER}{path}"
+    asked = {
+        parameter["name"]: parameter["example"]
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and "example" in parameter
+    }
+    # Quoted, for a shell may take the question mark for a pattern of file names.
+    line = f"curl '{SERVER}{path}?{urlencode(asked)}'" if asked else f"curl {SERVER}{path}"
     content = operation.get("requestBody", {}).get("content", {})
     if "security" in document and "security" not in operation:
         line += " -H 'Authorization: Bearer TOKEN'"

@@ -171,7 +171,8 @@ def add_route(
     """Route one operation, with the content types, bounds and form of errors that it has everywhere."""
     takes_forms = operation.request is IngestRequest
     if route.method in BODILESS:
-        doc = replace(doc, request=None, **parameters(operation.request, route.path))
+        example = doc.examples.get("request", {})
+        doc = replace(doc, request=None, **parameters(operation.request, route.path, example))
     app.route(
         route.method,
         prefix + route.path,
