@@ -37,6 +37,7 @@ from qdrant_edge import (
 
 from weft.components.store.conditions import Filters, Scope, field_path
 from weft.components.store.passages import Point
+from weft.components.store.qdrant_points import groups, indexed, scope_of
 
 BATCH: Final = 1_000
 """Points in one operation: 40 ms of work, so that searches are never held up for long."""
@@ -46,9 +47,6 @@ NEVER: Final = 1_000_000_000
 
 VACUUM_AFTER: Final = 1_000
 """Deleted points after which the space they take is given back (qdrant-edge's own least)."""
-
-EVERYONE: Final = "everyone"
-"""Stands among the readers of a passage for: no readers were named."""
 
 
 class Vectors:
@@ -132,8 +130,8 @@ class Vectors:
     ) -> dict[int, float]:
         """Cosine similarity of the ``k`` nearest points that the scope may read and that fit, nearest first."""
         conditions: list[Any] = [
-            FieldCondition("scope", match=MatchValue(_scope(scope.tenant, scope.collection))),
-            FieldCondition("readers", match=MatchAny(_groups(scope.readers or [], everyone=True))),
+            FieldCondition("scope", match=MatchValue(scope_of(scope))),
+            FieldCondition("readers", match=MatchAny(groups(scope.readers or [], everyone=True))),
         ]
         if among is not None:
             conditions.append(HasIdCondition({*among}))
@@ -160,32 +158,15 @@ class Vectors:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-def _scope(tenant: str, collection: str) -> str:
-    # A tenant's name cannot have the separator of a JSON text in it by accident: both are escaped by their length.
-    return f"{len(tenant)}:{tenant}:{collection}"
-
-
-def _groups(readers: Sequence[str], *, everyone: bool) -> list[str]:
-    """Groups as they are indexed; the prefix keeps a group that is called 'everyone' apart from everyone."""
-    return [*([EVERYONE] if everyone else []), *(f"group:{reader}" for reader in readers)]
-
-
 def _payload(point: Point) -> dict[str, Any]:
     return {
-        "scope": _scope(point.tenant, point.collection),
-        "readers": _groups(point.readers or [], everyone=point.readers is None),
-        "fields": {name: _indexed(value) for name, value in point.fields.items()},
+        "scope": scope_of(Scope(point.tenant, point.collection)),
+        "readers": groups(point.readers or [], everyone=point.readers is None),
+        "fields": {name: indexed(value) for name, value in point.fields.items()},
     }
 
 
 def _equals(key: str, value: Any) -> FieldCondition:
     if isinstance(value, float):
         return FieldCondition(key, range=RangeFloat(gte=value, lte=value))
-    return FieldCondition(key, match=MatchValue(_indexed(value)))
-
-
-def _indexed(value: Any) -> Any:
-    """A value as it is indexed: booleans as words, for the binding takes them for the numbers 1 and 0."""
-    if isinstance(value, list):
-        return [_indexed(item) for item in value]
-    return f"bool:{value}" if isinstance(value, bool) else value
+    return FieldCondition(key, match=MatchValue(indexed(value)))
