@@ -34,7 +34,7 @@ nodes:
   question: {{component: condense-question, uses: {{chat: llm}}}}
   retrieve: {{service: retriever}}
   evidence: {{service: reader}}
-  prompt:   {{component: rag-prompt}}
+  prompt:   {{component: rag-prompt,        uses: {{chat: llm}}}}
   answer:   {{service: llm, fill_from: request}}
 flow: question >> retrieve >> evidence >> prompt >> answer
 output: answer
