@@ -51,11 +51,9 @@ def find(arguments: Iterable[str]) -> Found:
     Raises:
         UsageError: There is no such file or folder, or two files would have the same name.
     """
-    from weft.components.dataprep.archive import SUFFIXES as ARCHIVES
-    from weft.components.dataprep.parse import SUFFIXES
+    from weft.components.dataprep.kinds import is_read
 
     found = Found()
-    kinds = frozenset(SUFFIXES) | ARCHIVES
     for argument in arguments:
         if argument.startswith(("http://", "https://")):
             found.sources.append(Source(argument))
@@ -64,7 +62,7 @@ def find(arguments: Iterable[str]) -> Found:
         if path.is_dir():
             top = path.resolve()
             for file in _visible(top):
-                if file.suffix.lower() in kinds:
+                if is_read(file.name):
                     name = (Path(top.name) / file.relative_to(top)).as_posix()
                     found.sources.append(Source(name, file, file.stat().st_size))
                 else:

@@ -9,15 +9,13 @@ import io
 from typing import Final
 
 from weft.components.dataprep.blocks import Parsed, RefusedError
+from weft.components.dataprep.kinds import OLD
 from weft.components.dataprep.package import Package
 from weft.components.dataprep.xml import attribute, check_parts, child, local, part, relations
 
 MAX_PARTS: Final = 20_000
 MAX_EXPANDED: Final = 500_000_000
 """Bytes; most of a large file are its pictures, which are not expanded."""
-
-OLD: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-"""How files of Office before 2007 begin, and those of today's that are protected with a password."""
 
 KINDS: Final = {"docx": "word", "pptx": "ppt", "xlsx": "xl"}
 """The folder of each kind's main part."""

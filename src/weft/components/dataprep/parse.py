@@ -9,66 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final
 
-from weft.components.dataprep.archive import is_archive
 from weft.components.dataprep.blocks import Parsed, Reading, RefusedError
 from weft.components.dataprep.chunks import Chunk, split
-from weft.components.dataprep.code import language_of, parse_code
+from weft.components.dataprep.code import parse_code
 from weft.components.dataprep.html import parse_html
+from weft.components.dataprep.kinds import format_of
 from weft.components.dataprep.language import named, uncovered
 from weft.components.dataprep.mail import parse_mail
-from weft.components.dataprep.office import OLD
 from weft.components.dataprep.plain import parse_markdown, parse_text
 from weft.components.dataprep.records import parse_json, parse_json_lines
 from weft.components.dataprep.rtf import parse_rtf
 from weft.components.dataprep.tables import parse_csv
 from weft.types import Upload
 
-Format = Literal[
-    "text",
-    "markdown",
-    "html",
-    "pdf",
-    "docx",
-    "pptx",
-    "xlsx",
-    "csv",
-    "rtf",
-    "epub",
-    "mail",
-    "json",
-    "json lines",
-    "code",
-]
-
-SUFFIXES: Final[dict[str, Format]] = {
-    ".txt": "text", ".text": "text", ".log": "text", ".rst": "text",
-    ".md": "markdown", ".markdown": "markdown",
-    ".html": "html", ".htm": "html", ".xhtml": "html",
-    ".pdf": "pdf", ".rtf": "rtf", ".epub": "epub", ".eml": "mail",
-    ".docx": "docx", ".docm": "docx", ".pptx": "pptx", ".pptm": "pptx", ".ppsx": "pptx", ".xlsx": "xlsx", ".xlsm": "xlsx",
-    ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json lines", ".ndjson": "json lines",
-}  # fmt: skip
-_OFFICE: Final = "application/vnd.openxmlformats-officedocument"
-TYPES: Final[dict[str, Format]] = {
-    "text/plain": "text", "text/csv": "csv", "text/tab-separated-values": "csv", "text/markdown": "markdown",
-    "text/x-markdown": "markdown", "text/html": "html", "application/xhtml+xml": "html", "application/pdf": "pdf",
-    "application/rtf": "rtf", "text/rtf": "rtf", "application/epub+zip": "epub", "message/rfc822": "mail",
-    "application/json": "json", "application/x-ndjson": "json lines", "application/jsonl": "json lines",
-    f"{_OFFICE}.wordprocessingml.document": "docx", f"{_OFFICE}.presentationml.presentation": "pptx",
-    f"{_OFFICE}.spreadsheetml.sheet": "xlsx",
-}  # fmt: skip
-SUPPORTED: Final = "pdf, docx, pptx, xlsx, csv, html, md, txt, rtf, epub, eml, json, jsonl, source code, and zip archives of these"
-INSTEAD: Final = {
-    ".doc": "docx", ".dot": "docx", ".odt": "docx", ".pages": "docx", ".wps": "docx", ".ppt": "pptx", ".odp": "pptx",
-    ".key": "pptx", ".xls": "xlsx", ".xlsb": "xlsx", ".ods": "xlsx", ".numbers": "xlsx", ".msg": "eml",
-    ".mobi": "epub", ".azw3": "epub", ".tex": "pdf", ".ps": "pdf", ".djvu": "pdf", ".xps": "pdf",
-    ".png": "pdf", ".jpg": "pdf", ".jpeg": "pdf", ".tif": "pdf", ".tiff": "pdf",
-    ".7z": "zip", ".rar": "zip", ".tar": "zip", ".gz": "zip", ".tgz": "zip", ".bz2": "zip", ".xz": "zip",
-}  # fmt: skip
-"""What to save a file as that is not read."""
+INSTALL: Final = "pip install 'weft[local]'"
 
 MAX_MAILS: Final = 2
 """Mails attached to mails attached to the mail."""
@@ -114,6 +71,10 @@ def prepare(upload: Upload, reading: Reading) -> Prepared:
     # A parser that runs into its own limits says so in ways that are its own; both are the file's doing.
     except RecursionError:
         return Prepared(refused="it is nested too deeply to be read")
+    except ImportError as error:
+        return Prepared(
+            refused=f"the server cannot read it: '{error.name}' is not installed there ({INSTALL})"
+        )
     except (MemoryError, OSError):
         raise  # of this process, not of the file
     # A broken file can make a parser fail in ways that nobody thought of; it is that file's outcome, and says so.
@@ -222,45 +183,6 @@ def _mail(data: bytes, reading: Reading | None, depth: int) -> Parsed:
         return parse(name, content_type, attached, reading, depth=depth + 1)
 
     return parse_mail(data, read)
-
-
-def format_of(name: str, content_type: str | None, data: bytes) -> Format:
-    """Which format a file is in: by its first bytes, its suffix, its content type; a link's by its type first.
-
-    Raises:
-        RefusedError: None that is read here.
-    """
-    if data[:1024].lstrip().startswith(b"%PDF-"):
-        return "pdf"
-    suffix = PurePosixPath(name.lower()).suffix
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    # A web address says little by its suffix: what ends in .md may be a page that shows it.
-    if suffix in SUFFIXES and not (name.startswith(("http://", "https://")) and kind in TYPES):
-        found = SUFFIXES[suffix]
-    elif language_of(name) is not None and not (name.startswith(("http://", "https://")) and kind in TYPES):
-        return "code"
-    elif kind in TYPES and (not suffix or suffix not in INSTEAD):
-        found = TYPES[kind]
-    elif not suffix and data[:512].lstrip()[:9].lower() in (b"<!doctype", b"<html"):
-        return "html"
-    else:
-        raise RefusedError(_unsupported(name, suffix, content_type, data))
-    if found == "pdf":
-        raise RefusedError("it is called a PDF but does not begin like one")
-    return found
-
-
-def _unsupported(name: str, suffix: str, content_type: str | None, data: bytes) -> str:
-    if is_archive(name, content_type):
-        return "it is an archive inside another file; upload it by itself"
-    what = f"'{suffix[:20]}' files" if suffix else "files of this kind"
-    if instead := INSTEAD.get(suffix):
-        return f"{what} are not read; save it as .{instead} and upload that"
-    if data.startswith(OLD):
-        return (
-            f"{what} are not read, and it looks like one of an old Office; save it as .docx, .pptx or .xlsx"
-        )
-    return f"{what} are not read; supported are {SUPPORTED}"
 
 
 def decode(data: bytes, content_type: str | None, *, html: bool) -> str:

