@@ -3,7 +3,7 @@
     python benchmarks/quality/evidence.py [xquad.en.json] [--splits 3] [--model 100]
 
 Everything goes through ChatQnA's own services: retrieve, rerank, read. For the questions without an answer half of the articles are
-ingested and all questions are asked: those of the other half have no answer. The threshold is set on one half, so that 3 % of its
+ingested and all questions are asked: those of the other half have no answer. The threshold is set on one half, so that 4 % of its
 own questions are refused, and tried with the other half ingested; then the halves change places. The graph's answers in the model's
 own words are asked for last, of as many questions as ``--model`` says.
 """
@@ -25,7 +25,7 @@ from weft.contracts.chat import ChatRequest
 from weft.contracts.retriever import RetrieveRequest
 from weft.types import Evidence, Message
 
-FALSE_REFUSALS = 0.03
+FALSE_REFUSALS = 0.04
 """What the threshold is set to on the half that it is set on."""
 
 AT_ONCE = 4

@@ -38,6 +38,7 @@ class Weights(NamedTuple):
         rank: The passage's own score, beside the sentence's fit.
         kind: What is taken off where a number or a time is asked for and the sentence has none.
         passage: The fit of the passage as a whole, beside the sentence's, when it is decided whether there is an answer.
+        unknown: What is taken off then where the question names a number or a code that the passage has not.
     """
 
     meaning: float = 0.5
@@ -46,10 +47,11 @@ class Weights(NamedTuple):
     kind: float = 0.2
     passage: float = 0.3
     above: float = 0.5
+    unknown: float = 0.15
 
 
 class Measures(NamedTuple):
-    """What is measured of a sentence; all but ``lacks_answer`` are 0 to 1.
+    """What is measured of a sentence; all that are no yes or no are 0 to 1.
 
     Attributes:
         near: Its cosine to the question.
@@ -59,6 +61,7 @@ class Measures(NamedTuple):
         rank: The passage's score against the best passage's.
         lacks_answer: Whether it has no number or time where one is asked for.
         passage_near, passage_shared: Of its whole passage.
+        unknown: Whether the question names a number or a code (``E31``, ``2019``) that is not in the passage.
     """
 
     near: float
@@ -69,6 +72,7 @@ class Measures(NamedTuple):
     lacks_answer: bool
     passage_near: float
     passage_shared: float
+    unknown: bool
 
 
 @dataclass(slots=True)
@@ -142,9 +146,10 @@ def measures(
         vectors: Of the sentences.
     """
     wanted, said = asked(query), {*words(query)}
+    codes = {word for word in said if any(character.isdigit() for character in word)}
     found = [terms(candidate.text(documents)) for candidate in candidates]
     rare = rarity(found)
-    above = [_heading(document) for document in documents]
+    above = [terms(_headings(document)) for document in documents]
     best = max((document.score or 0.0 for document in documents), default=0.0)
     whole = []
     for index, (document, vector) in enumerate(zip(documents, passages, strict=True)):
@@ -152,9 +157,9 @@ def measures(
             term for c, part in zip(candidates, found, strict=True) if c.passage == index for term in part
         )
         rank = max(document.score or 0.0, 0.0) / best if best > 0 else 0.0
-        whole.append(
-            (rank, max(cosine(question, vector), 0.0), overlap(wanted, [*above[index], *inside], rare))
-        )
+        near = max(cosine(question, vector), 0.0)
+        unknown = not codes.issubset(words(f"{_headings(document)}\n{document.text}"))
+        whole.append((rank, near, overlap(wanted, [*above[index], *inside], rare), unknown))
     measured = []
     last: Candidate | None = None
     before: Sequence[str] = ()
@@ -164,7 +169,7 @@ def measures(
         # What stands in the row before is said of something else.
         with_before = own if candidate.header else [*own, *before]
         around = [*with_before, *terms(candidate.header), *terms(candidate.above), *above[candidate.passage]]
-        rank, passage_near, passage_shared = whole[candidate.passage]
+        rank, passage_near, passage_shared, unknown = whole[candidate.passage]
         measured.append(
             Measures(
                 near=max(cosine(question, vector), 0.0),
@@ -175,6 +180,7 @@ def measures(
                 lacks_answer=lacks_answer(query, said, candidate.text(documents)),
                 passage_near=passage_near,
                 passage_shared=passage_shared,
+                unknown=unknown,
             )
         )
         last, before = candidate, own
@@ -191,7 +197,8 @@ def score(measured: Measures, weights: Weights, *, is_heading: bool = False) -> 
 def support(measured: Measures, weights: Weights) -> float:
     """How sure it is that a sentence answers at all, 0 to 1."""
     passage = weights.meaning * measured.passage_near + (1 - weights.meaning) * measured.passage_shared
-    return (_fit(measured, weights) + weights.passage * passage) / (1 + weights.passage)
+    sure = (_fit(measured, weights) + weights.passage * passage) / (1 + weights.passage)
+    return max(sure - weights.unknown * measured.unknown, 0.0)
 
 
 def _fit(measured: Measures, weights: Weights) -> float:
@@ -200,6 +207,7 @@ def _fit(measured: Measures, weights: Weights) -> float:
     return weights.meaning * measured.near + (1 - weights.meaning) * shared
 
 
-def _heading(document: Document) -> list[str]:
+def _headings(document: Document) -> str:
+    """What stands above a passage: its document's title, and the headings in it."""
     heading = document.metadata.get("heading")
-    return terms(" ".join(part for part in (document.title, heading) if isinstance(part, str)))
+    return "\n".join(part for part in (document.title, heading) if isinstance(part, str))

@@ -80,6 +80,16 @@ async def test_a_heading_gives_way_to_a_sentence() -> None:
     assert quote.text.endswith("1887.")
 
 
+async def test_a_code_that_is_not_there_speaks_against_an_answer() -> None:
+    """What a fault code means is not said where another code is explained; a title or heading may name it."""
+    text = "Code E15 means that water is in the base tray."
+    known = await read([passage(text)], "What does code E15 mean?")
+    other = await read([passage(text)], "What does code E31 mean?")
+    assert known.score - other.score > 0.3
+    titled = await read([passage(text, title="Faults E31 to E40")], "What does code E31 mean?")
+    assert titled.score > other.score + 0.15
+
+
 async def test_a_heading_is_no_further_quote() -> None:
     """The sentence that goes on says more than the heading above, which is known by how it stands there."""
     for heading in ("# Lisbon harbour", "Harbour of Lisbon"):
