@@ -32,6 +32,9 @@ WRITTEN_GAP: Final = 2.5
 FEW_LETTERS: Final = 200
 """A page with fewer that is mostly one picture is taken for a scan with a stamp on it."""
 
+NO_TITLES: Final = frozenset({"", "untitled", "untitled document", "(anonymous)", "(unspecified)", "unknown"})
+"""What programs write where nobody gave a title."""
+
 EDGE: Final = 0.09
 """Of a page's height, at its top and bottom: where what is on every page stands."""
 
@@ -127,7 +130,8 @@ class _Document:
         if not blocks:
             why = self._recogniser.why_not() or "its pages are empty, or not in the file"
             raise RefusedError(f"no page has text; {why}")
-        parsed = Parsed(blocks, self._title(), len(pages), empty)
+        first = next((block.text for block in blocks if block.kind == "heading" and block.page == 1), None)
+        parsed = Parsed(blocks, self._title() or first, len(pages), empty)
         if empty and (why := self._recogniser.why_not()):
             parsed.left_out.append(why)
         if recognised:
@@ -141,7 +145,12 @@ class _Document:
             title = self._document.get_metadata_value("Title")
         except Exception:  # noqa: BLE001 - a broken dictionary of a title: then it has none
             return None
-        return " ".join(title.split())[:500] or None
+        words = (
+            " ".join(title.split())[:500]
+            .removeprefix("Microsoft Word - ")
+            .removeprefix("Microsoft PowerPoint - ")
+        )
+        return None if words.lower() in NO_TITLES else words
 
     def _recognise(self, index: int) -> list[str]:
         from pypdfium2 import raw

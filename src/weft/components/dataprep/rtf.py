@@ -113,7 +113,7 @@ class _Reader:
             elif byte is not None:
                 if self._skip:
                     self._skip -= 1
-                elif not self._state.silent:
+                elif not self._state.silent or self._state.table == "title":
                     self._bytes += bytes.fromhex(byte.decode())
             elif run is not None:
                 self._run(run)

@@ -80,7 +80,9 @@ def pages_with(draw: Callable[[Canvas, int], None], count: int) -> bytes:
 
 def test_columns_are_read_one_after_the_other() -> None:
     """The title across both, then the left one to its end, then the right one; a heading stays in its column."""
-    blocks = parse_pdf(in_columns()).blocks
+    parsed = parse_pdf(in_columns())
+    blocks = parsed.blocks
+    assert parsed.title == blocks[0].text  # the file has no other
     assert [block.kind for block in blocks][:2] == ["heading", "text"]
     text = " ".join(block.text for block in blocks if block.kind == "text")
     assert text == f"{LEFT * 20}{RIGHT * 20}".strip()

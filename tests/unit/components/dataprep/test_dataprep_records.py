@@ -68,7 +68,7 @@ def test_json_lines_are_records_and_a_broken_one_is_named() -> None:
 
 
 RTF = rb"""{\rtf1\ansi\ansicpg1252{\fonttbl{\f0\fcharset0 Arial;}{\f1\fcharset204 Cyr;}}{\stylesheet{\s0 Normal;}{\s1 heading 1;}}
-{\info{\title Report \u8211? 2024}}\pard\s1 Introduction\par
+{\info{\title Report \'96 2024 \u8211? A}}\pard\s1 Introduction\par
 \pard\s0 This is {\b bold}, caf\'e9 and \u8364?, {\field{\*\fldinst{HYPERLINK "http://x"}}{\fldrslt a link}}.\par
 \f1 \'cf\'f0\'e8\f0\par \trowd\pard\intbl A\cell B\cell\row \trowd\pard\intbl 1\cell 2\cell\row
 \pard After{\*\generator no;}{\object{\*\objdata 0123}{\result  this}} table.{\pict\bin4 }}}}}\par}"""
@@ -77,7 +77,7 @@ RTF = rb"""{\rtf1\ansi\ansicpg1252{\fonttbl{\f0\fcharset0 Arial;}{\f1\fcharset20
 def test_rtf_keeps_headings_tables_and_letters_of_any_script() -> None:
     """Fields show their result, objects and pictures nothing of their bytes."""
     parsed = parse_rtf(RTF)
-    assert parsed.title == "Report \u2013 2024"
+    assert parsed.title == "Report \u2013 2024 \u2013 A"
     assert texts(parsed.blocks) == [
         ("heading", "Introduction"), ("text", "This is bold, caf\u00e9 and \u20ac, a link."), ("text", "\u041f\u0440\u0438"),
         ("table", "A | B\n1 | 2"), ("text", "After this table."),
