@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from weft.components.dataprep.blocks import Block, Parsed
+from weft.components.dataprep.blocks import Block, Parsed, RefusedError
 from weft.components.dataprep.office import Package, attribute, child, local, open_office, part, relations
 
 TITLES: Final = frozenset({"title", "ctrTitle"})
 FURNITURE: Final = frozenset({"dt", "ftr", "sldNum", "hdr", "sldImg"})
 """Placeholders that say the same on each slide."""
 
+MAX_SLIDES: Final = 3_000
 MAX_GROUPS: Final = 20
 """Groups in groups that are followed."""
 
@@ -26,6 +27,8 @@ def parse_pptx(content: bytes) -> Parsed:
     listed = child(part(package, main), "sldIdLst")
     slides = relations(package, main)
     number = 0
+    if listed is not None and len(listed) > MAX_SLIDES:
+        raise RefusedError(f"it has {len(listed):,} slides; at most {MAX_SLIDES:,} are read")
     for entry in listed if listed is not None else []:
         keys = [value for key, value in entry.attrib.items() if key.startswith("{") and key.endswith("}id")]
         kind, path = slides.get(str(keys[0]) if keys else "", ("", ""))
@@ -35,6 +38,9 @@ def parse_pptx(content: bytes) -> Parsed:
         blocks = list(_slide(package, path))
         if all(block.kind == "heading" for block in blocks):
             blocks = [Block(block.text) for block in blocks]  # a slide that is nothing but its title
+        if blocks and all(block.kind != "heading" for block in blocks):
+            # Without a heading of its own it would stand under the slide's before it.
+            blocks.insert(0, Block(f"Slide {number}", "heading", 1))
         for block in blocks:
             block.page = number
         parsed.blocks += blocks

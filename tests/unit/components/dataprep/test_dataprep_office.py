@@ -101,7 +101,7 @@ def test_slides_are_pages() -> None:
     parsed = parse_pptx(saved(deck))
     assert [(b.page, b.kind, b.text) for b in parsed.blocks] == [
         (1, "heading", "Results"), (1, "text", "- One point"), (1, "text", "- Another"), (1, "text", "Notes: Smile."),
-        (2, "table", "c0 | c1\nc2 | c3"), (2, "table", " | Q1\nEast | 19.5\nWest | 21"),
+        (2, "heading", "Slide 2"), (2, "table", "c0 | c1\nc2 | c3"), (2, "table", " | Q1\nEast | 19.5\nWest | 21"),
     ]  # fmt: skip
     assert (parsed.title, parsed.pages, parsed.empty_pages) == ("Results", 2, [])
 
@@ -110,7 +110,7 @@ def test_a_slide_that_is_only_a_title_is_text() -> None:
     """Its words would be in no passage otherwise."""
     deck = pptx.Presentation()
     deck.slides.add_slide(deck.slide_layouts[5]).shapes.title.text = "Thank you, Heidelberg"
-    assert [(b.page, b.kind) for b in parse_pptx(saved(deck)).blocks] == [(1, "text")]
+    assert [(b.page, b.kind) for b in parse_pptx(saved(deck)).blocks] == [(1, "heading"), (1, "text")]
 
 
 def test_a_workbook_shows_its_values_as_a_person_sees_them() -> None:
