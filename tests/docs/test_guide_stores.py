@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from weft.cli.documents_file import read
+from weft.components.store.pg_mapped import TableMap
+from weft.components.store.qdrant_mapped import CollectionMap
 from weft.plan import check
 from weft.registry.components import Components
 from weft.spec.load import load
@@ -30,6 +32,16 @@ def test_the_specs_load(number: int, tmp_path: Path) -> None:
     for one in texts:
         (tmp_path / "spec.yaml").write_text(one)
         check(load(str(tmp_path / "spec.yaml")), Components())
+
+
+@pytest.mark.parametrize(("component", "map_"), [("pgvector", TableMap), ("qdrant", CollectionMap)])
+def test_every_field_of_a_map_is_described(component: str, map_: type) -> None:
+    """Each stands in the table of its component, and nothing else does."""
+    (table,) = re.findall(
+        rf"\| `map` of `{component}` \| \|\n(.*?)\n\n", GUIDE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    described = set(re.findall(r"`([a-z]+)`", table)) - {"jsonb", "tsvector", "simple"}
+    assert described == set(map_.__struct_fields__)
 
 
 def test_the_file_of_documents_is_one() -> None:
