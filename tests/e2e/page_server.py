@@ -115,10 +115,13 @@ class EchoServer(Gateway):
     Args:
         folder: For its files; ``hold`` in it holds documents up, ``closed`` appears when an answer has ended.
         model: The component that answers.
+        arguments: Of ``weft up``.
     """
 
-    def __init__(self, folder: Path, model: str = "Echo") -> None:
+    def __init__(self, folder: Path, model: str = "Echo", *arguments: str) -> None:
         self.files = folder
         (folder / "echo.py").write_text(COMPONENTS)
         (folder / "spec.yaml").write_text(SPEC.replace("Echo}", f"{model}}}"))
-        super().__init__(folder / "data", spec=str(folder / "spec.yaml"))
+        super().__init__(
+            folder / "data", *arguments, spec=str(folder / "spec.yaml"), env={"WEFT_ACCESS_TOKEN": ""}
+        )

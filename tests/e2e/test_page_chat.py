@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -516,6 +517,30 @@ def test_a_page_without_its_token_says_how_to_get_in(new_page: Callable[..., Any
     page.route("**/v1/chat/completions", lambda route: route.abort())
     ask(page, "and now")
     expect(answered(page).locator(".error")).to_contain_text("The server cannot be reached")
+
+
+def test_the_printed_link_lets_the_page_in(
+    new_page: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Bound wider, the server asks for its token: the link opens the page once and for all, and everything works."""
+    wide = EchoServer(tmp_path_factory.mktemp("wide"), "Echo", "--host", "0.0.0.0")
+    try:
+        wide.read_until("-d '")
+        page = new_page()
+        page.goto(wide.url)
+        expect(page.get_by_role("heading")).to_have_text("This server asks for its access token")
+        (token,) = set(re.findall(r"/\?token=(\S+)", wide.output))
+        page.goto(f"{wide.url}/?token={token}")
+        assert "token" not in page.url
+        hand_over(page, "wide.txt", "All keys hang in the hall.")
+        ask(page, "hello")
+        expect(answered(page).locator(".text")).to_have_text("hello")
+        page.locator("#better").click()
+        expect(page.locator("#models-now")).to_contain_text("echo-1")
+        page.reload()
+        expect(page.locator("#list")).to_contain_text("wide.txt")
+    finally:
+        wide.stop()
 
 
 def test_colours_are_switched_and_kept(new_page: Callable[..., Any], echo: EchoServer) -> None:
