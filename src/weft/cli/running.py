@@ -87,8 +87,18 @@ class Running(Struct):
             SpecError: Something in the files is wrong.
             StateError: What was chosen does not fit the spec any more.
         """
+        chosen = keeping.applied(spec, found.services)
         try:
-            return self.check(keeping.applied(spec, found.services))
+            plans = self.check(chosen)
+            if self.workers > 1 and found.services:
+                # What the spec gives a process of its own keeps it, so that there is a place to go back to.
+                before = self.check(spec).placed
+                own = {
+                    key: before[key].at
+                    for key in found.services.keys() & before.keys()
+                    if before[key].at.kind == "process" and plans.placed[key].at.kind == "local"
+                }
+                plans = self.check(keeping.pinned(chosen, own)) if own else plans
         except SpecError as error:
             if not found.services:
                 raise
@@ -98,6 +108,7 @@ class Running(Struct):
                 f"what was chosen for {listed} while Weft ran does not fit the spec any more:\n{error}",
                 hint="go back to the spec's own models: weft up SPEC --llm default --embed default",
             ) from error
+        return plans
 
     def check(self, spec: Spec) -> Plans:
         """Check a spec as this installation runs it.
