@@ -23,6 +23,7 @@ from xquad import Question, Xquad, arguments, contains, interval, load
 from weft.components.evidence.reader import ExtractiveReader
 from weft.contracts.chat import ChatRequest
 from weft.contracts.retriever import RetrieveRequest
+from weft.errors import DeadlineError
 from weft.types import Evidence, Message
 
 FALSE_REFUSALS = 0.04
@@ -152,10 +153,18 @@ async def words(installation: Installation, data: Xquad, count: int) -> None:
     """Print how often the graph's reply, and the model's own words in it, have the answer."""
     drawn = np.random.default_rng(0).permutation(len(data.questions))[:count]
     chosen = [data.questions[index] for index in sorted(drawn.tolist())]
-    replies, own = [], []
+    replies, own, articles = [], [], []
+    late = 0
     for question in chosen:
         messages = [Message("user", question.text)]
-        reply = await installation.ask("chatqna", ChatRequest(messages, max_tokens=60, temperature=0, seed=1))
+        try:
+            reply = await installation.ask(
+                "chatqna", ChatRequest(messages, max_tokens=60, temperature=0, seed=1)
+            )
+        except DeadlineError:
+            late += 1
+            continue
+        articles.append(question.article)
         message = reply.choices[0].message
         text = message.text()
         # With a small model the quote leads: its words are what follows the last citation's line.
@@ -163,9 +172,10 @@ async def words(installation: Installation, data: Xquad, count: int) -> None:
         after = text[end:].partition("\n\n")[2] if end else text
         replies.append(contains(text, question.answers))
         own.append(contains(after, question.answers))
-    articles = [question.article for question in chosen]
-    print(f"Of {count} questions to the graph the reply has the answer in {interval(replies, articles)},")
-    print(f"the model's own words alone in {interval(own, articles)}.")
+    print(f"Of {len(replies)} replies of the graph {interval(replies, articles)} have the answer,")
+    print(
+        f"the model's own words alone {interval(own, articles)}. No reply in time, and not counted: {late}."
+    )
 
 
 async def measure(data: Xquad, *, splits: int, model: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import numpy as np
 from installation import Installation, installed, names
@@ -72,7 +73,7 @@ async def timed(installation: Installation, questions: list[Question]) -> dict[s
         times.append(time.perf_counter())
         await installation.read(question.text, documents)
         times.append(time.perf_counter())
-        steps = [1000 * (after - before) for before, after in zip(times, times[1:], strict=False)]
+        steps = [1000 * (after - before) for before, after in pairwise(times)]
         for name, step in zip(took, [*steps, sum(steps)], strict=True):
             took[name].append(step)
     return took
