@@ -474,7 +474,7 @@ class Choices:
                     raise ConflictError(
                         f"the documents in the store '{key}' were made with {told}: they could not be found any more",
                         param="model",
-                        hint="stop Weft, build the index anew with: weft reindex SPEC --embed MODEL, and start it with --embed",
+                        hint="put the embedder into the spec or a placement, stop Weft, and build the index anew: weft reindex SPEC",
                     )
 
     async def _abandon(self, service: str) -> None:

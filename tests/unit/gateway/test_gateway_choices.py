@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,10 +17,14 @@ from switchkit import CHOICES, LOCAL_CHAT, SPEC, Rig, says, send, served
 from weft.context import Context
 from weft.errors import StateError
 from weft.gateway import chosen
+from weft.gateway.siblings import obeying_route
+from weft.gateway.switch import Order
 from weft.http.client import Endpoint
 from weft.http.message import Headers, Request, Response
 from weft.serve.access import Access
+from weft.serve.application import Application
 from weft.spec.load import loads
+from weft.transport.signing import ContextSigner
 
 ASYNC = [("prefer", "respond-async")]
 
@@ -397,3 +402,32 @@ def test_a_choice_for_a_service_that_is_gone_changes_nothing() -> None:
     """The spec may have changed since."""
     spec = loads(SPEC)
     assert chosen.applied(spec, {"gone": chosen.Choice("x", "openai-chat", {})}) == spec
+
+
+# Orders between processes.
+
+
+async def test_only_the_processes_of_an_installation_say_what_it_runs() -> None:
+    """An order without their seal, with another's, or an old one is refused, and nothing is done."""
+    obeyed: list[Order] = []
+
+    class Obeying:
+        async def obey(self, order: Order) -> None:
+            obeyed.append(order)
+
+    signer, app = ContextSigner(b"k" * 32), Application(name="a", version="1", access=Access())
+    obeying_route(app, Obeying(), signer)  # type: ignore[arg-type]
+    app.state = "running"
+    now_s = int(time.time())
+    for by, sent_s, status in (
+        (None, now_s, 403),
+        (ContextSigner(b"x" * 32), now_s, 403),
+        (signer, now_s - 120, 403),
+        (signer, now_s, 200),
+    ):
+        body = msgspec.json.encode(Order("commit", sent_s, "llm"))
+        lines = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        lines += [(b"x-weft-seal", by.seal(body).encode())] if by is not None else []
+        request = Request("POST", "/weft/switch", "/weft/switch", "", Headers(lines), body, peer="127.0.0.1")
+        assert (await app(request)).status == status
+    assert [order.sent_s for order in obeyed] == [now_s]
