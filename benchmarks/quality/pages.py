@@ -1,6 +1,6 @@
 """A thousand pages of documentation taken in while questions are asked: pages a minute, memory, latency, answers.
 
-    python benchmarks/quality/pages.py [--folder FOLDER] [--pages 1000] [--without-questions] [--out FILE]
+    python benchmarks/quality/pages.py [--folder FOLDER] [--pages 1000] [--without-questions] [--quotes] [--out FILE]
 
 The default folder is Debian's ``postgresql-doc-15``, its first 1,000 pages by name. The pages that the thirty questions are
 about go in first, so that a question means the same work in each phase: asked of a quiet server, asked again and again,
@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/usr/share/doc/postgresql-doc-15/html"))
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--without-questions", action="store_true", help="nobody asks while the pages go in")
+    parser.add_argument(
+        "--quotes", action="store_true", help="quotes only: the model says one token, for quick runs"
+    )
     parser.add_argument("--out", type=Path, help="write every figure there, as JSON")
     options = parser.parse_args()
     paths = sorted(options.folder.rglob("*.html"))[: options.pages]
@@ -68,6 +71,7 @@ def main() -> None:
             f"there are no pages in {options.folder}; on Debian: apt-get install postgresql-doc-15"
         )
     questions = read(HERE / "questions-pages.jsonl")
+    most = 1 if options.quotes else None
     asked_about = {question["file"] for question in questions}
     first = [path for path in paths if path.name in asked_about]
     others = [path for path in paths if path.name not in asked_about]
@@ -75,11 +79,12 @@ def main() -> None:
         take_in(server, first)
         idle_memory = server.memory()
         server.ask(questions[0]["question"])  # the first one loads what is loaded once
-        quiet = [server.ask(question["question"]) for question in questions]
+        quiet = [server.ask(question["question"], max_tokens=most) for question in questions]
         busy: list[Reply] = []
         with Watch(server) as watch:
-            job, seconds = while_asked(server, others, [] if options.without_questions else questions, busy)
-        replies = [server.ask(question["question"]) for question in questions]
+            asked = [] if options.without_questions else questions
+            job, seconds = while_asked(server, others, asked, busy, max_tokens=most)
+        replies = [server.ask(question["question"], max_tokens=most) for question in questions]
         results = [
             {**question, **judge(server, question, reply)}
             for question, reply in zip(questions, replies, strict=True)
@@ -107,7 +112,12 @@ def take_in(server: Server, paths: list[Path]) -> None:
 
 
 def while_asked(
-    server: Server, paths: list[Path], questions: list[dict[str, Any]], replies: list[Reply]
+    server: Server,
+    paths: list[Path],
+    questions: list[dict[str, Any]],
+    replies: list[Reply],
+    *,
+    max_tokens: int | None,
 ) -> tuple[Any, float]:
     """Take pages in as one job, asking meanwhile; the job at its end, and how many seconds it took."""
     began = time.monotonic()
@@ -123,7 +133,7 @@ def while_asked(
             for question in questions:
                 if ended.wait(PAUSE_S):
                     return
-                reply = server.ask(question["question"])
+                reply = server.ask(question["question"], max_tokens=max_tokens)
                 if not ended.is_set():
                     replies.append(reply)
 
