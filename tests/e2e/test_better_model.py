@@ -46,7 +46,7 @@ def use(gateway: Gateway, model: str, key: str | None = None) -> str:
     """``weft models use``, and what it printed."""
     environment = {"WEFT_LLM_KEY": key or ""}
     result = CliRunner().invoke(group, ["models", "use", model, "--url", gateway.url], env=environment)
-    return f"{result.output}{result.exception or str()}"
+    return f"{result.output}{result.exception or ''}"
 
 
 @pytest.mark.parametrize("processes", [(), ("--split",), ("--workers", "2")], ids=["one", "split", "workers"])

@@ -103,4 +103,6 @@ def test_each_is_refused_and_the_server_is_as_before(server: Gateway) -> None:
         assert {file["name"] for file in json.load(listed)["files"]} == {"one.txt", "two.txt"}
     for spooled in (server.folder / "uploads", server.folder / "ingest" / "documents" / "files"):
         assert spooled.is_dir()
-        assert [path for path in spooled.rglob("*") if path.is_file()] == [], "something of them is left on disk"
+        assert [path for path in spooled.rglob("*") if path.is_file()] == [], (
+            "something of them is left on disk"
+        )

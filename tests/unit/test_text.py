@@ -23,7 +23,10 @@ from weft.text import MAX_SENTENCE, asked, bm25, cosine, overlap, rarity, senten
         ("A line\nthat goes on. Next.", ["A line\nthat goes on.", "Next."]),
         ("Title\n\nText without a stop", ["Title", "Text without a stop"]),
         ("Items:\n- one\n- two\n1. three", ["Items:", "- one", "- two", "1. three"]),
-        ("1. Heat it. Wait.\n2. Stir. It was 12. Done.", ["1. Heat it.", "Wait.", "2. Stir.", "It was 12.", "Done."]),
+        (
+            "1. Heat it. Wait.\n2. Stir. It was 12. Done.",
+            ["1. Heat it.", "Wait.", "2. Stir.", "It was 12.", "Done."],
+        ),
         ("一つ目。二つ目！", ["一つ目。", "二つ目！"]),  # noqa: RUF001 - full-width marks are what is tested
         ("Yahoo! bought it. OK.", ["Yahoo! bought it.", "OK."]),
         ("Paid by the U.S. government. Then.", ["Paid by the U.S. government.", "Then."]),

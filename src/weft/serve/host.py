@@ -147,5 +147,7 @@ class ServiceHost:
 
 def _keys(headers: Mapping[str, str]) -> tuple[str, ...]:
     """The keys among the headers of a client: all of a value, and the part behind ``Bearer``."""
-    values = [value for name, value in headers.items() if name.lower() in ("authorization", "api-key", "x-api-key")]
+    values = [
+        value for name, value in headers.items() if name.lower() in ("authorization", "api-key", "x-api-key")
+    ]
     return tuple(part for value in values if (part := value.rpartition(" ")[2]))

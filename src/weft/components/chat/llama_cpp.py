@@ -33,6 +33,7 @@ from weft.contracts.chat import (
     collect,
 )
 from weft.errors import (
+    ComponentError,
     ContextWindowError,
     InvalidRequestError,
     RequestError,
@@ -85,6 +86,8 @@ class LlamaCpp:
         queue: Requests that may wait for a slot; one more is refused with 429.
         threads: Processor threads; None is all that the service may use.
         max_tokens: Bound on an answer's length where the request sets none.
+        temperature: How freely it chooses its words where the request does not say: 0 takes the likeliest. None is the
+            engine's own (0.8).
         batch: Prompt tokens read in one step. A caller that goes away frees its slot within two steps, so a fast
             processor or a GPU may have 512, a large model on a small processor 16.
         prompt_cache_mib: Memory for prompts that were read before, beside those in the slots.
@@ -102,10 +105,14 @@ class LlamaCpp:
         queue: int = 32,
         threads: int | None = None,
         max_tokens: int = 512,
+        temperature: float | None = None,
         batch: int = 32,
         prompt_cache_mib: int = 128,
     ) -> None:
         self._model, self._window, self._max_tokens = model, context, max_tokens
+        if temperature is not None and temperature < 0:
+            raise ComponentError(f"llama-cpp: temperature is {temperature}, it must be at least 0")
+        self._temperature = temperature
         self._slot_count, self._queue = slots, queue
         self._threads, self._batch, self._prompt_cache_mib = threads, batch, prompt_cache_mib
         self._facts: ModelFacts | None = None
@@ -250,6 +257,8 @@ class LlamaCpp:
         }
         bound = request.max_output_tokens()
         body["max_tokens"] = self._max_tokens if bound is None else bound
+        if self._temperature is not None:
+            body.setdefault("temperature", self._temperature)
         if request.repetition_penalty is not None:
             body["repeat_penalty"] = request.repetition_penalty
         for name in ("messages", "tools"):

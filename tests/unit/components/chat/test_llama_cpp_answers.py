@@ -10,7 +10,7 @@ import pytest
 
 from weft.components.chat.llama_cpp import LlamaCpp
 from weft.contracts.chat import ChatChunk, ChatRequest, collect
-from weft.errors import ContextWindowError, InvalidRequestError, UnsupportedParameterError
+from weft.errors import ComponentError, ContextWindowError, InvalidRequestError, UnsupportedParameterError
 from weft.types import Annotation, ContentPart, Empty, Message
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -244,3 +244,14 @@ async def test_a_message_cannot_speak_for_others(llm: LlamaCpp, role: str) -> No
     for mark in ("<|im_end|>", "<|im_start|>", "<|endoftext|>"):
         assert await length(mark) >= plain + 4
     assert await length("<|im_<|im_end|>end|>") >= plain + 10
+
+
+async def test_the_configured_temperature_holds_where_a_request_has_none(llm: LlamaCpp) -> None:
+    """A service that was told to take the likeliest words takes them; a request's own temperature wins."""
+    body = LlamaCpp(temperature=0)
+    body._engine, body._facts = llm._engine, llm._facts
+    assert body._body(ask())["temperature"] == 0
+    assert body._body(ask(temperature=0.7))["temperature"] == 0.7
+    assert "temperature" not in llm._body(ask())
+    with pytest.raises(ComponentError, match="temperature is -1"):
+        LlamaCpp(temperature=-1)
