@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,14 @@ ROUTES_OF_THE_ISSUE = [
 class Curl:
     """Runs curl in a folder with a document in it; ``localhost:8080`` is the gateway."""
 
-    def __init__(self, gateway: Gateway, folder: Path, embedder: str) -> None:
-        self.gateway, self.folder, self.embedder = gateway, folder, embedder
+    def __init__(self, gateway: Gateway, folder: Path, embedder: str, ollama: str) -> None:
+        self.gateway, self.folder, self.embedder, self.ollama = gateway, folder, embedder, ollama
 
     def __call__(self, line: str) -> tuple[int, str, str]:
         """Status, content type and body of the reply."""
         line = line.replace("http://localhost:8080", self.gateway.url)
         line = line.replace("http://127.0.0.1:6000", self.embedder)
+        line = line.replace("http://127.0.0.1:11434", self.ollama)
         if "JOB" in line:
             line = line.replace(
                 "JOB", json.loads(self("curl http://localhost:8080/v1/dataprep/jobs")[2])["jobs"][0]["id"]
@@ -85,10 +88,55 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.stdout.close()
 
 
+class Ollama(BaseHTTPRequestHandler):
+    """A server with one model, in OpenAI's form."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models":
+            self._answer(200, {"object": "list", "data": [{"id": "qwen3:8b", "object": "model"}]})
+        else:
+            self._answer(404, {"error": {"message": "not found"}})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        message = {"role": "assistant", "content": "Hello"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        reply = {"id": "1", "object": "chat.completion", "created": 1, "model": "qwen3:8b"}
+        self._answer(200, reply | {"choices": [choice], "usage": usage})
+
+    def _answer(self, status: int, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def ollama() -> Iterator[str]:
+    """A model server on this machine, to be switched to."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ollama) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
 @pytest.fixture
-def curl(gateway: Gateway, tmp_path: Path, embedder: str) -> Curl:
+def curl(gateway: Gateway, tmp_path: Path, embedder: str, ollama: str) -> Curl:
     (tmp_path / "handbook.txt").write_text(HANDBOOK)
-    return Curl(gateway, tmp_path, embedder)
+    return Curl(gateway, tmp_path, embedder, ollama)
 
 
 def test_the_reference_has_every_route(curl: Curl) -> None:
