@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -59,7 +60,7 @@ def _node(step: Step, live: set[str], always: set[str]) -> list[str]:
     for name, bound in step.inputs.items():
         if bound.origin != "fill_from":
             by = "  (flow)" if bound.origin == "flow" else ""
-            lines.append(f"      {name} = {show(bound.expression)}{by}")
+            lines += _folded(f"      {name} = {show(bound.expression)}{by}", indent=10)
     if filled := [name for name, bound in step.inputs.items() if bound.origin == "fill_from"]:
         lines += _wrapped(f"      filled from {spec.fill_from}", filled, indent=10)
     if spec.each is not None:
@@ -106,6 +107,15 @@ def _wrapped(head: str, words: list[str], *, indent: int = 4) -> list[str]:
             lines.append(" " * indent)
         lines[-1] += piece
     return [line.rstrip() for line in lines] if words else [f"{head}: none"]
+
+
+def _folded(line: str, *, indent: int) -> list[str]:
+    """A line that may be too long, broken between words."""
+    if len(line) <= _WIDTH:
+        return [line]
+    return textwrap.wrap(
+        line, _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def show(expression: Input) -> str:
