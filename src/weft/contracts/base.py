@@ -185,7 +185,7 @@ class Operation:
 
     def _form(self, body: bytes) -> Form:
         if self.forms:
-            fields = top_level_fields(body)
+            fields = frozenset(fields_of(body))
             for form in self.forms:
                 if form.matches(fields):
                     return form
@@ -207,12 +207,12 @@ def decoded(form: Form, body: bytes) -> Any:
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def top_level_fields(body: bytes) -> frozenset[str]:
-    """The keys of the JSON object in ``body``; none when it is empty or no object."""
+def fields_of(body: bytes | None) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, as they are written; none of what is no object: its decoder says that better."""
     try:
-        return frozenset(_decode_object(body)) if body else frozenset()
+        return _decode_object(body) if body else {}
     except (msgspec.DecodeError, RecursionError):
-        return frozenset()
+        return {}
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from weft.context import Context
 from weft.contracts import Operation, Route
+from weft.contracts.base import fields_of
 from weft.errors import ModelNotFoundError, did_you_mean
 from weft.gateway import examples, journal, opea
-from weft.gateway.targets import Target, Targets, fields_of
+from weft.gateway.targets import Target, Targets
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
 from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary

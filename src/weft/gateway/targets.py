@@ -13,17 +13,6 @@ from weft.contracts import Contract, Operation
 from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
 from weft.serve.problems import Place
 
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-def fields_of(body: bytes | None) -> dict[str, msgspec.Raw]:
-    """The fields of a JSON object, as they are written; none of what is no object: its decoder says that better."""
-    try:
-        return _decode_object(body) if body else {}
-    except (msgspec.DecodeError, RecursionError):
-        return {}
-
-
 ADDRESSING = frozenset({"model", "stream", "stream_options", "user", "metadata"})
 """Fields that the gateway itself consumes, or that ask for nothing."""
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from weft.contracts.base import fields_of
 from weft.contracts.chat import CONTRACT, ChatRequest
 from weft.errors import ModelNotFoundError, UnsupportedParameterError
 from weft.gateway import opea
-from weft.gateway.targets import Target, Targets, fields_of
+from weft.gateway.targets import Target, Targets
 
 
 async def nothing(operation: str, request: Any) -> Any:
