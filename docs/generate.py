@@ -33,7 +33,8 @@ from weft.serve.log import Log
 from weft.serve.openapi import openapi
 from weft.spec.keys import Block, Table, keys_of
 from weft.spec.load import load
-from weft.spec.model import API_VERSION, KINDS
+from weft.spec.gateway import KINDS
+from weft.spec.model import API_VERSION
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Made by docs/generate.py: change the code, not this page. -->\n\n"

@@ -8,13 +8,43 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from weft.types import Usage
 
 DEFAULT_TENANT: Final = "default"
 """The tenant of installations that have only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a caller has shown to be.
+
+    Attributes:
+        caller: The user, or the key's owner; empty is anonymous.
+        tenant: Whose documents, caches, histories and limits these are.
+        readers: Groups whose documents may be read; None is only those without ``readers``.
+        roles: What the caller may do, by the gateway's rules.
+        scopes: What a key or token was restricted to; empty restricts nothing.
+        key: Which API key was shown, by its public id; empty: none.
+        claims: What a token said, for rules.
+        shown: By what: ``anonymous``, ``token``, ``key``, ``oidc``, ``account``, ``certificate``, ``service``.
+    """
+
+    caller: str = ""
+    tenant: str = DEFAULT_TENANT
+    readers: tuple[str, ...] | None = None
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    key: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    shown: str = "anonymous"
+
+
+ANONYMOUS: Final = Identity()
 
 
 class Tally:
@@ -58,6 +88,7 @@ class Context:
         tenant: Whose documents, caches and jobs these are.
         caller: Who asks; empty is anonymous.
         readers: Groups whose documents the caller may read; None is only those without ``readers``.
+        identity: What the caller has shown to be; tenant, caller and readers are its.
         step: The journal's id of the step that runs now; a step begun under it has it as its parent.
         run: The journal's id of the run.
         usage: Token counts of this request, summed by the run.
@@ -70,6 +101,7 @@ class Context:
         "_trace_id",
         "caller",
         "deadline",
+        "identity",
         "readers",
         "request_id",
         "run",
@@ -96,6 +128,7 @@ class Context:
         self.tenant = tenant
         self.caller = caller
         self.readers = readers
+        self.identity = ANONYMOUS
         self.step = 0
         self.run = 0
         self.usage: tuple[int, int] | None = None
@@ -157,6 +190,12 @@ class Context:
         if self.tally is None:
             self.tally = Tally()
         return self.tally
+
+    def identify(self, identity: Identity) -> None:
+        """Take over who the caller has shown to be."""
+        self.identity = identity
+        self.tenant, self.caller = identity.tenant, identity.caller
+        self.readers = None if identity.readers is None else list(identity.readers)
 
     def scope(self) -> tuple[str, list[str] | None]:
         """Tenant and readers, as a scoped store asks for them."""

@@ -15,7 +15,7 @@ from weft.plan import check
 from weft.registry.components import Components
 from weft.spec.keys import Block, Table, keys_of
 from weft.spec.load import load
-from weft.spec.model import KINDS
+from weft.spec.gateway import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +15,12 @@ from weft.contracts import Operation, Route
 from weft.contracts.base import fields_of
 from weft.errors import ModelNotFoundError, did_you_mean
 from weft.gateway import examples, journal, opea
+from weft.gateway.front import Front
 from weft.gateway.targets import Target, Targets
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
 from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary
+from weft.serve.routing import RouteHandler
 from weft.serve.streams import stream_reply
 
 MAX_REMEMBERED: Final = 1024
@@ -57,15 +60,18 @@ class Gateway:
     Args:
         app: Where the routes go.
         targets: Megaservices, then exposed services, in the order of declaration.
+        front: The Gateway file's routes: only what they lead to is served, through their stages. None: everything is.
     """
 
-    def __init__(self, app: Application, targets: Iterable[Target]) -> None:
-        self._app = app
+    def __init__(self, app: Application, targets: Iterable[Target], front: Front | None = None) -> None:
+        self._app, self.front = app, front
         self.journal = app.journal
         self._created = int(time.time())
         self._answers: dict[int, Answer] = {}
         by_contract: dict[str, list[Target]] = {}
         for target in targets:
+            if front is not None and not front.admits(target.name):
+                continue
             by_contract.setdefault(target.contract.name, []).append(target)
         self._targets = {contract: Targets(found) for contract, found in by_contract.items()}
 
@@ -74,8 +80,11 @@ class Gateway:
         for targets in self._targets.values():
             self._add_contract(targets)
         for targets in self._targets.values():
-            for name in dict.fromkeys(target.name for target in targets if target.version):
-                self._add_named(targets.get(name))
+            for target in dict.fromkeys(targets.get(target.name) for target in targets):
+                if self.front is not None:
+                    self._add_named(target, self.front.rule(target.name).path)
+                elif target.version:
+                    self._add_named(target, f"/v1/{target.name}")
         models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
         self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models)
         names = [target.name for targets in self._targets.values() for target in targets]
@@ -101,8 +110,7 @@ class Gateway:
                 )
                 add_route(self._app, operation, route, _ByModel(self, able, operation, route), doc)
 
-    def _add_named(self, target: Target) -> None:
-        path = f"/v1/{target.name}"
+    def _add_named(self, target: Target, path: str) -> None:
         if path in self._app.router.exact:
             return  # its contract's own route has that name already
         summary = target.description or f"The megaservice {target.name}."
@@ -116,9 +124,15 @@ class Gateway:
             examples=examples.of_contract(target.contract.name),
         )
         route = Route(path, opea=True)
-        handler: Any = self.answer(target, target.operation, route)
-        if target.contract.name == "chat":
-            handler = _OpeaChat(self, target)
+
+        def answer_of(target: Target) -> RouteHandler:
+            if target.contract.name == "chat":
+                return _OpeaChat(self, target)
+            return self.answer(target, target.operation, route)
+
+        handler = answer_of(target)
+        if self.front is not None:
+            handler = self.front.guarded(target, target.operation, route, answer_of)
         self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES)
 
     def answer(self, target: Target, operation: Operation, route: Route) -> Answer:
@@ -162,20 +176,20 @@ class _ByModel:
     def __init__(self, gateway: Gateway, targets: Targets, operation: Operation, route: Route) -> None:
         self._gateway, self._targets, self._operation, self._route = gateway, targets, operation, route
         self._checked = operation.openai and not route.opea
-        self._answers: dict[bytes, tuple[Target, Answer]] = {}
+        self._answers: dict[bytes, tuple[Target, RouteHandler]] = {}
 
     def __call__(self, request: Request, context: Context) -> Awaitable[Response | StreamResponse]:
         fields = fields_of(request.body)
         named = fields.get("model")
         written = b"" if named is None else bytes(named)
         target, answer = self._answers.get(written) or self._find(written)
-        if self._checked and not target.readable.issuperset(fields):
+        if self._gateway.front is None and self._checked and not target.readable.issuperset(fields):
             target.check_fields(fields)
         if journal.is_wanted(request) and (kept := self._gateway.journal) is not None:
             return journal.journalled(answer, request, context, kept)
         return answer(request, context)
 
-    def _find(self, written: bytes) -> tuple[Target, Answer]:
+    def _find(self, written: bytes) -> tuple[Target, RouteHandler]:
         """What answers to a ``model`` as the body has it: a JSON value, or nothing."""
         model = msgspec.json.decode(written) if written else None
         if not isinstance(model, str):
@@ -185,12 +199,33 @@ class _ByModel:
             target = self._targets.find(model) or next(iter(self._targets))
         else:
             target = self._targets.get(model)
-        found = target, self._gateway.answer(target, self._operation, self._route)
+        found = target, self._handler(target, model)
         is_known = model in self._targets.all_names() or not model
         # Only names that exist are remembered, and not in all the ways in which JSON can write one.
         if is_known and len(self._answers) < MAX_REMEMBERED:
             self._answers[written] = found
         return found
+
+    def _handler(self, target: Target, model: str) -> RouteHandler:
+        front = self._gateway.front
+        if front is None:
+            return self._gateway.answer(target, self._operation, self._route)
+
+        def answer_of(target: Target) -> RouteHandler:
+            answer = self._gateway.answer(target, self._operation, self._route)
+            return partial(_checked, target, answer) if self._checked else answer
+
+        return front.guarded(target, self._operation, self._route, answer_of, model=model)
+
+
+def _checked(
+    target: Target, answer: Answer, request: Request, context: Context
+) -> Awaitable[Response | StreamResponse]:
+    """Behind the stages, which may have taken away what nothing reads."""
+    fields = fields_of(request.body)
+    if not target.readable.issuperset(fields):
+        target.check_fields(fields)
+    return answer(request, context)
 
 
 class _OpeaChat:

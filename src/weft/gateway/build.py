@@ -15,8 +15,10 @@ from weft.gateway.app import Gateway
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
+from weft.gateway.front import Front, StagesOf
 from weft.gateway.live import LiveServices
 from weft.gateway.pages import add_pages
+from weft.gateway.passage import Stage
 from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
@@ -39,6 +41,7 @@ from weft.serve.openapi import documentation_routes
 from weft.serve.operations import operation_routes, scoped
 from weft.serve.scrape import metrics_route, process_metrics
 from weft.serve.uploads import inlined
+from weft.spec.gateway import RouteSpec
 from weft.spec.model import Spec
 from weft.transport.base import Transport
 from weft.transport.http import HttpTransport
@@ -211,8 +214,9 @@ def gateway(
     health_routes(app)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
     megaservices = [_megaservice(plan, services) for plan in plans.values()]
-    exposed = [_exposed(assembly, key, services) for key in assembly.spec.expose]
-    Gateway(app, [*megaservices, *exposed]).add_routes()
+    exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
+    front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
+    Gateway(app, [*megaservices, *exposed], front).add_routes()
 
     def switched() -> None:
         """What is told of a service is what is true of the one that took its place."""
@@ -311,6 +315,22 @@ def _start(
             app.ready_checks[key] = elsewhere.check(key, transport) if key in elsewhere else transport.ready
 
     return start
+
+
+def _exposed_keys(spec: Spec) -> list[str]:
+    """The services that answer on their contract's routes; behind a Gateway file, those that its routes lead to."""
+    if spec.gateway is None:
+        return list(spec.expose)
+    return [rule.service for rule in spec.gateway.routes if rule.service is not None]
+
+
+def stages_of(assembly: Assembly) -> StagesOf:
+    """What a route of the Gateway file does with its requests, the outermost first."""
+
+    def stages(rule: RouteSpec) -> list[Stage]:
+        return []
+
+    return stages
 
 
 def _megaservice(plan: Plan, services: Services) -> Target:

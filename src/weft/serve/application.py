@@ -36,6 +36,7 @@ from weft.serve.meters import RequestMeters
 from weft.serve.pages import PAGE_HEADERS, token_page
 from weft.serve.problems import ErrorForm, as_request_error, error_response
 from weft.serve.routing import JSON, Route, RouteDoc, RouteHandler, Router
+from weft.serve.routing import Path as RoutePath
 
 __all__ = ["Access", "Application", "Exchange", "Route", "RouteDoc", "RouteHandler"]
 
@@ -59,6 +60,30 @@ class Verifier(Protocol):
         ...
 
 
+class Authenticator(Protocol):
+    """Finds out who asks, in place of the access token."""
+
+    async def __call__(self, request: Request, context: Context, route: Route | None) -> Response | None:
+        """Let the context know the caller, by :meth:`Context.identify`.
+
+        Asked for every request but those of open routes and preflights, also where there is no route, so that a
+        stranger learns nothing of the paths.
+
+        Args:
+            request: Its headers and address; the body may not be there yet.
+            context: Of the request.
+            route: What was asked for; None: there is no such path or method.
+
+        Returns:
+            None to go on; else the reply, such as the page on which a person logs in.
+
+        Raises:
+            UnauthorizedError: Nothing, or nothing valid, was shown.
+            ForbiddenError: The caller may not have the route.
+        """
+        ...
+
+
 class Era:
     """The requests that came in between two changes of what serves them.
 
@@ -77,17 +102,23 @@ class Exchange:
     """What the application knows of one request beside the request itself; it is ``request.scope``.
 
     Attributes:
-        route: None until it is found.
+        route: None until it is found; where the path has another method only, that one, for the form of errors.
+        asked: The route that will answer; None: there is none.
+        path: All methods of its path.
         named: The path's named segments.
         headers: Go onto the reply, whatever it is.
+        endings: Called with the status when the request has ended, in whatever way: 499 is a client that left.
     """
 
     context: Context
     begun: float
     era: Era
     route: Route | None = None
+    asked: Route | None = None
+    path: RoutePath | None = None
     named: dict[str, str] | None = None
     headers: list[tuple[str, str]] | None = None
+    endings: list[Callable[[int], None]] | None = None
 
 
 class Application:
@@ -110,6 +141,7 @@ class Application:
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
         era: Counts the requests that come in now.
         private: What siblings reach on this process's private address; None: this application itself.
+        authenticator: Finds out who asks, instead of the access token; None: the token holds.
         spool: Where uploads are kept until whoever takes them has them; None: in memory.
         state: Where it is in its life.
     """
@@ -136,6 +168,7 @@ class Application:
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
         self.private: Application | None = None
+        self.authenticator: Authenticator | None = None
         self.spool: Path | None = None
         self.state: State = "created"
         self.era = Era()
@@ -192,7 +225,11 @@ class Application:
         status, is_streaming = CLIENT_GONE, False
         try:
             try:
-                response = self._admit(request, exchange, get)
+                response = self._find(request, exchange, get)
+                if response is None and self.authenticator is not None:
+                    response = await self._authenticate(request, exchange, self.authenticator)
+                if response is None:
+                    response = self._admit(request, exchange, get)
                 if response is None:
                     current.set(context)
                     route = exchange.route
@@ -267,13 +304,13 @@ class Application:
             return token_page(reply)
         return reply
 
-    def _admit(
+    def _find(
         self, request: Request, exchange: Exchange, get: Callable[[str], str | None]
     ) -> Response | StreamResponse | None:
-        """Find the route and check that this request may have it.
+        """Find the route, and check Host and Origin.
 
         Returns:
-            None to go on; a reply that needs no handler (a redirect, a preflight).
+            None to go on; the reply of a preflight.
         """
         path = self.router.exact.get(request.path)
         if path is None and (match := self.router.match(request.path)) is not None:
@@ -284,6 +321,7 @@ class Application:
             route = path.methods.get(method) or (path.methods.get("GET") if method == "HEAD" else None)
             # Errors below are written as this path writes its errors, also when the method is wrong.
             exchange.route = route or next(iter(path.methods.values()))
+            exchange.path, exchange.asked = path, route
         access = self.access
         host = get("host") or ""
         if host not in access.good_hosts and not access.allows_host(host):
@@ -295,8 +333,27 @@ class Application:
             reply := self._check_origin(request, exchange, origin, host)
         ):
             return reply
+        return None
+
+    async def _authenticate(
+        self, request: Request, exchange: Exchange, authenticator: Authenticator
+    ) -> Response | None:
+        if exchange.asked is not None and exchange.asked.is_open:
+            return None
+        return await authenticator(request, exchange.context, exchange.asked)
+
+    def _admit(
+        self, request: Request, exchange: Exchange, get: Callable[[str], str | None]
+    ) -> Response | StreamResponse | None:
+        """Check that this request may have its route.
+
+        Returns:
+            None to go on; a reply that needs no handler (a redirect).
+        """
+        path, route, method, access = exchange.path, exchange.asked, request.method, self.access
         if (
             access.token is not None
+            and self.authenticator is None
             and (route is None or not route.is_open)
             and not access.has_token(get("authorization"), get("cookie"))
         ):
@@ -444,6 +501,9 @@ class Application:
 
     def _end(self, exchange: Exchange, status: int) -> None:
         exchange.era.in_flight -= 1
+        if exchange.endings is not None:
+            for ending in exchange.endings:
+                ending(status)
         self._meters.done(exchange.route, status, perf_counter() - exchange.begun)
 
     # Lifespan.

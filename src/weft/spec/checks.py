@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.errors import did_you_mean
+from weft.spec.gateway import (
+    AuthSpec,
+    GatewaySpec,
+    LimitSpec,
+    ListenSpec,
+    PriceSpec,
+    RouteSpec,
+    TransformSpec,
+)
 from weft.spec.model import (
     RESERVED_NAMES,
     MegaserviceSpec,
@@ -172,11 +181,148 @@ def check_placement(placement: PlacementSpec, problems: Problems) -> None:
                 problems.add("conflicting-keys", message, place.marks.key(key), help="add at: process")
 
 
+def _one_of(thing: Any, names: tuple[str, ...], what: str, problems: Problems, *, least: int = 1) -> None:
+    """Report where not exactly one of these keys is set (or, with ``least`` 0, at most one)."""
+    marks = thing.marks
+    present = [name for name in names if getattr(thing, name) is not None]
+    if len(present) > 1:
+        problems.add(
+            "conflicting-keys",
+            f"{what} has one of {', '.join(names)}, and this has {' and '.join(present)}",
+            marks.key(present[1]),
+        )
+    elif len(present) < least and not marks.faulty & set(names):
+        problems.add("missing-key", f"{what} needs one of the keys {', '.join(names)}", marks.here)
+
+
+def _listen(spec: ListenSpec, problems: Problems) -> None:
+    _one_of(spec, ("http", "https", "grpc"), "a listener", problems)
+    if spec.https is not None and spec.tls is None and "tls" not in spec.marks.faulty:
+        problems.add(
+            "missing-key", "https needs the key 'tls'", spec.marks.here, help="tls: {cert: FILE, key: FILE}"
+        )
+    if spec.http is not None and spec.tls is not None:
+        problems.add(
+            "conflicting-keys", "'tls' goes with https or grpc", spec.marks.key("tls"), help="write https"
+        )
+
+
+def _limit(spec: LimitSpec, problems: Problems) -> None:
+    _one_of(spec, ("requests", "tokens", "cost", "concurrent"), "a limit", problems)
+    if spec.queue and spec.concurrent is None:
+        problems.add("conflicting-keys", "'queue' goes with 'concurrent'", spec.marks.key("queue"))
+
+
+def _transform(spec: TransformSpec, problems: Problems) -> None:
+    for name, bounds in spec.clamp.items():
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            problems.add(
+                "bad-value",
+                f"the bounds of '{name}' are two numbers, the least first",
+                spec.marks.value("clamp", name),
+                help="max_tokens: [1, 2048]",
+            )
+
+
+def _route(spec: RouteSpec, problems: Problems) -> None:
+    marks = spec.marks
+    _one_of(spec, ("megaservice", "service", "upstream"), "a route", problems)
+    if spec.versions and spec.from_ is not None:
+        problems.add(
+            "conflicting-keys", "each version has its own 'from': the route has none", marks.key("from")
+        )
+    if spec.versions and spec.megaservice is None and "megaservice" not in marks.faulty:
+        problems.add("conflicting-keys", "versions are of a megaservice", marks.key("versions"))
+    seen: dict[str, Any] = {}
+    for version in spec.versions:
+        if version.version in seen:
+            message = f"version {version.version} is declared twice"
+            problems.add("duplicate-name", message, version.marks.value("version"))
+        seen[version.version] = version
+        if not version.from_ and "from" not in version.marks.faulty:
+            problems.add(
+                "missing-key",
+                "a version needs the key 'from'",
+                version.marks.here,
+                help="from: FILE, the spec of this version",
+            )
+        if version.deprecated and version.sunset and version.sunset < version.deprecated:
+            problems.add("bad-value", "it ends before it is deprecated", version.marks.value("sunset"))
+    if spec.versions and not any(version.weight for version in spec.versions):
+        problems.add("bad-value", "one version at least has a weight above 0", marks.key("versions"))
+    if spec.methods and spec.upstream is None:
+        problems.add("conflicting-keys", "'methods' goes with 'upstream'", marks.key("methods"))
+    if spec.cache is not None and (spec.cache.semantic is None) != (spec.cache.embedder is None):
+        problems.add(
+            "missing-key",
+            "'semantic' and 'embedder' go together",
+            spec.cache.marks.here,
+            help="cache: {semantic: 0.95, embedder: SERVICE}",
+        )
+
+
+def _auth(spec: AuthSpec, problems: Problems) -> None:
+    if not (spec.keys_ or spec.accounts or spec.oidc or spec.certificates or spec.anonymous):
+        problems.add(
+            "missing-key",
+            "nobody could call: auth needs keys, accounts, oidc, certificates or anonymous",
+            spec.marks.here,
+            help="auth: {keys: true}",
+        )
+
+
+def _price(spec: PriceSpec, problems: Problems) -> None:
+    for name in ("input", "output"):
+        if name not in spec.marks.faulty and getattr(spec, name) < 0:
+            problems.add("bad-value", f"'{name}' is no price: it is below 0", spec.marks.value(name))
+
+
+def _gateway(spec: GatewaySpec, problems: Problems) -> None:
+    if not spec.routes and "routes" not in spec.marks.faulty:
+        problems.add("bad-value", "a gateway has at least one route", spec.marks.value("routes"))
+    paths: dict[str, Any] = {}
+    targets: dict[str, Any] = {}
+    for route in spec.routes:
+        if (first := paths.setdefault(route.path, route)) is not route:
+            problems.add(
+                "duplicate-name",
+                f"the path {route.path} is routed twice",
+                route.marks.value("path"),
+                notes=[f"first routed at {first.marks.value('path')}"],
+            )
+        elif (first := targets.setdefault(route.target, route)) is not route:
+            problems.add(
+                "duplicate-name",
+                f"two routes lead to '{route.target}', and what holds for it stands in one",
+                route.marks.here,
+                notes=[f"first routed at {first.marks.here}"],
+            )
+    roles = set(spec.auth.roles) if spec.auth is not None else set()
+    for route in spec.routes:
+        for index, role in enumerate(route.roles):
+            if role not in roles:
+                problems.add(
+                    "unknown-ref",
+                    f"'{role}' is no role of this gateway",
+                    route.marks.value("roles", index),
+                    help=did_you_mean(role, sorted(roles), what="roles")
+                    if roles
+                    else "auth: {roles: {NAME: CONDITION}}",
+                )
+
+
 CHECKS: Final[dict[type[Any], Check]] = {
     ServicesSpec: _services,
     NodeSpec: _node,
     MegaserviceSpec: _megaservice,
     ParameterSpec: _parameter,
     Place: _place,
+    ListenSpec: _listen,
+    LimitSpec: _limit,
+    TransformSpec: _transform,
+    RouteSpec: _route,
+    AuthSpec: _auth,
+    PriceSpec: _price,
+    GatewaySpec: _gateway,
 }
 """Run on each object as it is read."""

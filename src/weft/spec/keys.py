@@ -188,10 +188,11 @@ class Key:
     """One key of a mapping.
 
     Attributes:
-        name: As it is written; also the field's name.
+        name: As it is written.
         doc: What it means, one or two sentences.
         required: Whether the mapping is wrong without it.
         default: What it means to leave it out.
+        attribute: The field's name: an underscore behind it where Python has another meaning for the name (``from_``).
     """
 
     name: str
@@ -199,6 +200,7 @@ class Key:
     doc: str
     required: bool
     default: Any
+    attribute: str
 
 
 def key(shape: Shape, doc: str) -> dict[str, Any]:
@@ -220,9 +222,10 @@ def _keys(type_: type[Any]) -> Iterator[Key]:
                 default = declared.default_factory()
             required = default is MISSING
             yield Key(
-                declared.name,
+                declared.name.removesuffix("_"),
                 declared.metadata["shape"],
                 declared.metadata["doc"],
                 required,
                 None if required else default,
+                declared.name,
             )

@@ -11,10 +11,9 @@ from typing import Any
 from weft.errors import did_you_mean
 from weft.spec import keys
 from weft.spec.checks import CHECKS, check_placement
+from weft.spec.gateway import KINDS, Document, GatewaySpec
 from weft.spec.model import (
     API_VERSION,
-    KINDS,
-    LATER_KINDS,
     DefaultPlace,
     Marks,
     MegaserviceSpec,
@@ -30,7 +29,12 @@ from weft.spec.tree import MAX_CHARACTERS, Node, Scalar, compose
 from weft.spec.tree import Mapping as MappingNode
 
 _HEADER = frozenset({"apiVersion", "kind"})
-_WHAT = {"Services": "a Services document", "Megaservice": "a megaservice", "Placement": "a placement"}
+_WHAT = {
+    "Services": "a Services document",
+    "Megaservice": "a megaservice",
+    "Placement": "a placement",
+    "Gateway": "a gateway",
+}
 
 
 def load(*paths: str | PathLike[str]) -> Spec:
@@ -75,10 +79,8 @@ def read(sources: Mapping[str, str], problems: Problems) -> Spec:
     return merger.finish()
 
 
-def load_documents(
-    text: str, file: str, problems: Problems
-) -> list[ServicesSpec | MegaserviceSpec | PlacementSpec]:
-    """The documents of one file, each by itself, in order; those of a kind that is not supported are left out."""
+def load_documents(text: str, file: str, problems: Problems) -> list[Document]:
+    """The documents of one file, each by itself, in order; those of an unknown kind are left out."""
     faults = len(problems)
     nodes = compose(text, file, problems)
     nodes = [
@@ -95,9 +97,7 @@ def load_documents(
     return [found for node in nodes if (found := _document(node, reader, problems)) is not None]
 
 
-def _document(
-    node: Node, reader: Reader, problems: Problems
-) -> ServicesSpec | MegaserviceSpec | PlacementSpec | None:
+def _document(node: Node, reader: Reader, problems: Problems) -> Document | None:
     if not isinstance(node, MappingNode):
         problems.add("wrong-type", f"a document is a mapping of keys, and this is {kind(node)}", node.mark)
         return None
@@ -118,18 +118,14 @@ def _document(
     if not isinstance(named, Scalar):
         problems.add("wrong-type", f"'kind' is a word, and this is {kind(named)}", named.mark)
         return None
-    if named.text in LATER_KINDS:
-        message = f"the kind '{named.text}' ({LATER_KINDS[named.text]}) is not supported by this version"
-        problems.add("unsupported-kind", message, named.mark, help=f"kinds: {', '.join(KINDS)}")
-        return None
     if named.text not in KINDS:
         hint = did_you_mean(named.text, list(KINDS), what="kinds")
         problems.add("unknown-kind", f"there is no kind '{named.text}'", named.mark, help=hint)
         return None
     name = node.get("name")
-    here = name.mark if named.text == "Megaservice" and name is not None else named.mark
+    here = name.mark if named.text in ("Megaservice", "Gateway") and name is not None else named.mark
     made: Any = reader.block(node, keys.Block(KINDS[named.text], _WHAT[named.text]), here, also=_HEADER)
-    assert isinstance(made, ServicesSpec | MegaserviceSpec | PlacementSpec)
+    assert isinstance(made, Document)
     return made
 
 
@@ -144,8 +140,9 @@ class _Merger:
     places: dict[str, Place] = field(default_factory=dict)
     placement: PlacementSpec | None = None
     default: DefaultPlace | None = None
+    gateway: GatewaySpec | None = None
 
-    def take(self, document: ServicesSpec | MegaserviceSpec | PlacementSpec) -> None:
+    def take(self, document: Document) -> None:
         match document:
             case ServicesSpec():
                 for service in document.services.values():
@@ -154,6 +151,12 @@ class _Merger:
                     self.exposed.setdefault(name, document.marks.value("expose", index))
             case MegaserviceSpec():
                 self._name(self.megaservices, document, "megaservice")
+            case GatewaySpec():
+                if self.gateway is not None:
+                    self._twice(
+                        "there is one gateway, and this is a second", document.marks, self.gateway.marks
+                    )
+                self.gateway = self.gateway or document
             case PlacementSpec():
                 self.placement = self.placement or document
                 for place in document.services.values():
@@ -189,6 +192,7 @@ class _Merger:
             expose=tuple(self.exposed),
             megaservices=self.megaservices,
             placement=placement,
+            gateway=self.gateway,
             expose_marks=tuple(self.exposed.values()),
             sources=self.problems.sources,
         )

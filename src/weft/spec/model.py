@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from weft.spec import keys
 from weft.spec.keys import key
 from weft.spec.problems import NOWHERE, Mark
+
+if TYPE_CHECKING:
+    from weft.spec.gateway import GatewaySpec
 
 API_VERSION: Final = "weft/v1"
 
@@ -514,6 +517,7 @@ class Spec:
         expose: Names of services that answer on their contract's routes.
         expose_marks: Where each of these names stands.
         placement: The merged placement; everything local when there is none.
+        gateway: The front door; None is the one that every megaservice has without one.
         sources: File name to text, for showing problems.
     """
 
@@ -521,15 +525,6 @@ class Spec:
     expose: tuple[str, ...] = ()
     megaservices: dict[str, MegaserviceSpec] = field(default_factory=dict)
     placement: PlacementSpec = field(default_factory=PlacementSpec)
+    gateway: GatewaySpec | None = None
     expose_marks: tuple[Mark, ...] = field(default=(), compare=False, repr=False)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
-
-
-KINDS: Final[dict[str, type[Any]]] = {
-    "Services": ServicesSpec,
-    "Megaservice": MegaserviceSpec,
-    "Placement": PlacementSpec,
-}
-
-LATER_KINDS: Final = {"Gateway": "routes, access and limits of the gateway"}
-"""Kinds that are known and not supported by this version, and what they are for."""

@@ -7,15 +7,14 @@ from typing import Any
 
 from weft.errors import UsageError
 from weft.spec import keys
+from weft.spec.gateway import KINDS, Document
 from weft.spec.model import (
     API_VERSION,
-    KINDS,
     DefaultPlace,
     First,
     Flow,
     Input,
     ListOf,
-    MegaserviceSpec,
     PlacementSpec,
     Ref,
     SecretRef,
@@ -23,8 +22,6 @@ from weft.spec.model import (
     Spec,
     Value,
 )
-
-Document = ServicesSpec | MegaserviceSpec | PlacementSpec
 
 
 class Quoted(str):
@@ -34,7 +31,7 @@ class Quoted(str):
 
 
 def documents(spec: Spec) -> list[Document]:
-    """The documents that declare a spec: services, each megaservice, the placement; none that would say nothing.
+    """The documents that declare a spec: services, each megaservice, the placement, the gateway; none that would say nothing.
 
     A spec that says nothing at all is a Services document without services: a file cannot be empty.
     """
@@ -44,6 +41,8 @@ def documents(spec: Spec) -> list[Document]:
     found += spec.megaservices.values()
     if spec.placement != PlacementSpec():
         found.append(spec.placement)
+    if spec.gateway is not None:
+        found.append(spec.gateway)
     return found or [ServicesSpec({})]
 
 
@@ -61,7 +60,7 @@ def plain_block(thing: Any) -> dict[str, Any]:
     """The keys of an object that are not at their default."""
     found: dict[str, Any] = {}
     for key in keys.keys_of(type(thing)).values():
-        value = getattr(thing, key.name)
+        value = getattr(thing, key.attribute)
         if key.required or value != key.default or type(value) is not type(key.default):
             found[key.name] = _plain(key.shape, value)
     return found

@@ -30,7 +30,6 @@ CODES: Final[dict[str, str]] = {
     "unknown-kind": "a document is of a kind that this version does not know",
     "unknown-node": "a flow or a tap names a node that is not there",
     "unreadable-file": "a file cannot be read, or is not UTF-8 text",
-    "unsupported-kind": "a document is of a kind that this version does not support",
     "wrong-type": "a value is of another type than its key takes",
     "yaml-feature": "a feature of YAML is used that specs do without: tags, directives, merge keys, keys that are not text",
     "yaml-syntax": "the text is not YAML",

@@ -115,7 +115,8 @@ class Reader:
                 self._add("missing-key", f"{block.what} needs the key '{key_.name}'", here, help=key_.doc)
             if key_.required:
                 read[key_.name] = _placeholder(key_.shape, here)
-        made = block.type(**read, marks=record.finish())
+        given = {known[key].attribute if key in known else key: value for key, value in read.items()}
+        made = block.type(**given, marks=record.finish())
         if (check := self._checks.get(block.type)) is not None:
             check(made, self._problems)
         return made

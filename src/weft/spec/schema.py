@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.spec import keys
-from weft.spec.model import API_VERSION, KINDS, NodeSpec
+from weft.spec.gateway import KINDS
+from weft.spec.model import API_VERSION, NodeSpec
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -24,7 +25,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": "Weft spec",
-        "description": "One document of a spec file: services, a megaservice or a placement.",
+        "description": "One document of a spec file: services, a megaservice, a placement or a gateway.",
         "oneOf": kinds,
         "$defs": dict(sorted(builder.definitions.items())),
     }

@@ -17,9 +17,10 @@ from ruamel.yaml.tokens import CommentToken
 
 from weft.errors import UsageError
 from weft.spec.dump import emit
+from weft.spec.gateway import Document
 from weft.spec.load import load_documents, loads
 from weft.spec.model import DefaultPlace, MegaserviceSpec, PlacementSpec, ServicesSpec, Spec
-from weft.spec.plain import Document, Quoted, documents, plain_document
+from weft.spec.plain import Quoted, documents, plain_document
 from weft.spec.problems import Problems
 
 _NO_FOLDING: Final = 1 << 20
