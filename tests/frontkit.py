@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ class FrontRig:
         client = Client()
         self.stack.push_async_callback(client.aclose)
         return client.endpoint(self.url, timeout_s=20)
+
+    def requests(self) -> list[Any]:
+        """What the model was asked, in order."""
+        file = str(self.folder / "chat.py")
+        model = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == file)
+        return list(model.Chat.seen)
 
 
 async def ask(

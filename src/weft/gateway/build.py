@@ -22,6 +22,8 @@ from weft.gateway.passage import Stage
 from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
+from weft.gateway.transform import TransformStage
+from weft.gateway.upstream.routes import Upstreams
 from weft.host import Host
 from weft.megaservice import Services
 from weft.models import Progress
@@ -110,7 +112,8 @@ class Assembly:
         if self._on_progress is not None:
             self._on_progress(progress)
 
-    def _secret(self, name: str) -> str | None:
+    def secret(self, name: str) -> str | None:
+        """A secret by name; None: there is none."""
         return self.choosing.keys.get(name) or self._given(name)
 
     def _host(self, service: str, config: Any) -> Host:
@@ -132,7 +135,7 @@ class Assembly:
             host=self._host,
             journal=self.journal,
             metrics=self.metrics,
-            secret=self._secret,
+            secret=self.secret,
             client=self.hosts.egress.named,
             endpoints=self.endpoints,
             registered=self._registered,
@@ -204,12 +207,8 @@ def gateway(
 ) -> Application:
     """The application that users talk to."""
     plans = assembly.plans
-    if not plans:
-        raise UsageError(
-            "this spec has no megaservice", hint="add a document of kind: Megaservice, or use: weft serve"
-        )
-    first = next(iter(plans.values()))
-    app = assembly.application(first.name, first.version, access, assembly.build_id(first), first.description)
+    first = next(iter(plans.values()), None)
+    app = _untouched(assembly, access, first)
     services = assembly.services()
     health_routes(app)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
@@ -217,10 +216,13 @@ def gateway(
     exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
     Gateway(app, [*megaservices, *exposed], front).add_routes()
+    if front is not None:
+        Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools.clock).add_routes(app)
 
     def switched() -> None:
         """What is told of a service is what is true of the one that took its place."""
-        app.build_id = assembly.build_id(assembly.plans[first.name])
+        if first is not None:
+            app.build_id = assembly.build_id(assembly.plans[first.name])
         for target in megaservices:
             plan = assembly.plans[target.name]
             target.switch(consumed=plan.consumed, unsupported=target.unsupported, component=target.component)
@@ -258,6 +260,19 @@ def gateway(
     documentation_routes(app)
     add_pages(app)
     return app
+
+
+def _untouched(assembly: Assembly, access: Access, first: Plan | None) -> Application:
+    """The gateway's application, without a route: named after what it serves."""
+    if first is not None:
+        build = assembly.build_id(first)
+        return assembly.application(first.name, first.version, access, build, first.description)
+    front = assembly.spec.gateway
+    if front is None or all(rule.upstream is None for rule in front.routes):
+        raise UsageError(
+            "this spec has no megaservice", hint="add a document of kind: Megaservice, or use: weft serve"
+        )
+    return assembly.application(front.name, "", access, "", front.description)
 
 
 def service(assembly: Assembly, key: str, access: Access) -> Application:
@@ -328,7 +343,10 @@ def stages_of(assembly: Assembly) -> StagesOf:
     """What a route of the Gateway file does with its requests, the outermost first."""
 
     def stages(rule: RouteSpec) -> list[Stage]:
-        return []
+        found: list[Stage] = []
+        if rule.request is not None or rule.response is not None:
+            found.append(TransformStage(rule))
+        return found
 
     return stages
 
