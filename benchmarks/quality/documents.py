@@ -1,6 +1,6 @@
 """Questions about documents of every format, asked of a real ``weft up chatqna``; a table by format.
 
-    python benchmarks/quality/documents.py [--held-out] [--only pdf,docx] [--quotes] [--out FILE]
+    python benchmarks/quality/documents.py [--set held-out] [--only pdf,docx] [--quotes] [--out FILE]
 
 Every document is handed over by HTTP and its outcome compared with what it should be; every question goes to
 ``/v1/chat/completions``. A passage is *cited first* when that of the reply's first citation has the string in it by which
@@ -34,6 +34,12 @@ sys.path[:0] = [str(HERE), str(HERE / "corpus")]
 from build import build  # noqa: E402 - beside this file
 from server import Reply, Server, running  # noqa: E402
 
+SETS = {
+    "first": "questions.jsonl",
+    "held-out": "questions-held-out.jsonl",
+    "third": "questions-third.jsonl",
+}
+
 EXPECTED: dict[str, tuple[str, str]] = {
     "pdf/board-report-password.pdf": ("refused", "password"),
     "pdf/surveyor-report-partly.pdf": ("partly", ""),
@@ -52,7 +58,13 @@ SAYS_NO = re.compile(
 def main() -> None:
     """Run it from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--held-out", action="store_true", help="ask the second set of questions")
+    parser.add_argument(
+        "--set",
+        choices=SETS,
+        default="first",
+        help="which questions; the third is about a few more documents, too",
+    )
+    parser.add_argument("--held-out", action="store_const", dest="set", const="held-out", help="the second")
     parser.add_argument(
         "--only", default="", help="formats, by comma: their questions only (all documents go in)"
     )
@@ -61,13 +73,13 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="write every question's result there, as JSON")
     options = parser.parse_args()
-    questions = read(HERE / ("questions-held-out.jsonl" if options.held_out else "questions.jsonl"))
+    questions = read(HERE / SETS[options.set])
     if options.only:
         wanted = options.only.split(",")
         questions = [question for question in questions if place(question) in wanted]
     with TemporaryDirectory() as name, web(Path(name) / "links") as site, running(links=True) as server:
         folder = Path(name)
-        absent = build(folder)
+        absent = build(folder, later=options.set == "third")
         began = time.monotonic()
         counts, problems = take_in(server, folder, site)
         print(

@@ -31,8 +31,13 @@ DEBIAN = {
 """From the packages debian-handbook, shared-mime-info and python3.11-doc."""
 
 
-def build(target: Path) -> list[str]:
-    """Write every document into ``target``; the names of those of Debian's that are absent."""
+def build(target: Path, *, later: bool = False) -> list[str]:
+    """Write every document into ``target``; the names of those of Debian's that are absent.
+
+    Args:
+        target: The folder.
+        later: With those that only the third set of questions is about: the others were measured without them.
+    """
     writers = {
         "pdf": pdfs.write, "docx": offices.docx, "pptx": offices.pptx, "xlsx": offices.xlsx,
         "rtf": others.rtf, "epub": others.epub, "eml": others.eml,
@@ -50,6 +55,8 @@ def build(target: Path) -> list[str]:
             members = sorted(path for path in inner.rglob("*") if path.is_file())
             files = {f"{inner.name}/{path.relative_to(inner)}": path.read_bytes() for path in members}
             others.zipped(files, target / "zip" / f"{inner.name}.zip")
+    if later:
+        shutil.copytree(HERE / "later", target, dirs_exist_ok=True)
     absent = []
     (target / "debian").mkdir(exist_ok=True)
     for name, path in DEBIAN.items():
