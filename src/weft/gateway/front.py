@@ -40,6 +40,10 @@ class Front:
         """The route that leads to the target of this name."""
         return self._rules[target]
 
+    def stages(self, target: str) -> Sequence[Stage]:
+        """The stages of the route that leads to the target of this name."""
+        return self._stages[target]
+
     def guarded(
         self, target: Target, operation: Operation, wire: Route, answer_of: AnswerOf, *, model: str = ""
     ) -> Guarded:

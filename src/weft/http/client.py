@@ -39,6 +39,9 @@ _NO_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _MAX_CACHED_STARTS = 256
 """Request lines kept ready for one endpoint; paths with ids in them fill it, and it is emptied."""
 
+_WHOLE_BYTES = 1024 * 1024
+"""No read of a socket is larger: what a relay is handed whole has been read already."""
+
 _QUOTED_CHARACTERS = 500
 """How much of an error's body is quoted: enough for a JSON error or the title of an HTML page."""
 
@@ -429,6 +432,41 @@ class Endpoint:
             raise
         return await self._exchange(path, message, started, deadline, max_bytes, False, is_fresh=True)  # type: ignore[return-value]  # the same
 
+    async def relay(
+        self,
+        path: str,
+        message: bytes,
+        started: float,
+        deadline: float,
+        *,
+        idle_timeout_s: float,
+        is_resendable: bool,
+        is_head_request: bool = False,
+    ) -> tuple[ReplyHead, bytes | ReplyBody]:
+        """Send a message for whatever reply: whole where it came in one read, else its body as it arrives.
+
+        Args:
+            path: For errors.
+            message: The whole request; see :meth:`exchange`.
+            started: ``time.monotonic()`` of the call.
+            deadline: ``time.monotonic()`` at which it fails, unless the head is there.
+            idle_timeout_s: Longest silence within the body.
+            is_resendable: May be sent twice.
+            is_head_request: The reply has no body, whatever its head says.
+        """
+        return await self._exchange(
+            path,
+            message,
+            started,
+            deadline,
+            _WHOLE_BYTES,
+            is_resendable,
+            is_head_request=is_head_request,
+            is_stream=True,
+            takes_whole=True,
+            idle_timeout_s=idle_timeout_s,
+        )
+
     async def _exchange(
         self,
         path: str,
@@ -441,6 +479,7 @@ class Endpoint:
         is_fresh: bool = False,
         is_head_request: bool = False,
         is_stream: bool = False,
+        takes_whole: bool = False,
         idle_timeout_s: float = 0.0,
     ) -> tuple[ReplyHead, bytes | ReplyBody]:
         """:meth:`exchange` for every kind of reply; ``is_fresh``: on no connection that was used before."""
@@ -463,6 +502,7 @@ class Endpoint:
                     max_bytes,
                     is_head_request=is_head_request,
                     is_stream=is_stream,
+                    takes_whole=takes_whole,
                     idle_timeout_s=idle_timeout_s,
                 )
                 return await waiter
@@ -480,8 +520,8 @@ class Endpoint:
                 if waiter is None or not waiter.done() or waiter.cancelled():
                     if connection is not None:
                         connection.drop()
-                elif is_stream and waiter.exception() is None:
-                    cast("ReplyBody", waiter.result()[1]).close()
+                elif waiter.exception() is None and isinstance(body := waiter.result()[1], ReplyBody):
+                    body.close()
                 raise
 
     def _unreachable(self, path: str, started: float, error: Exception) -> UnreachableError:

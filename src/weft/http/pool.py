@@ -129,13 +129,17 @@ class ClientConnection(asyncio.Protocol):
         *,
         is_head_request: bool,
         is_stream: bool,
+        takes_whole: bool,
         idle_timeout_s: float,
     ) -> asyncio.Future[Answer]:
-        """Send a request whose reply has no body, or a body that is handed over as it arrives."""
+        """Send a request whose reply has no body, or a body that is handed over as it arrives.
+
+        With ``takes_whole``, a reply that came in one read, and is no longer than ``max_bytes``, is handed over whole.
+        """
         waiter = self.send(message, deadline, max_bytes)
         self._is_head_request = is_head_request
         self._is_stream = is_stream
-        self._is_plain = not (is_stream or is_head_request)
+        self._is_plain = (takes_whole or not is_stream) and not is_head_request
         self._idle_timeout_s = idle_timeout_s
         return waiter
 
@@ -254,13 +258,14 @@ class ClientConnection(asyncio.Protocol):
             head = self._parse(data[:end])
             if head is None:
                 return
-        if head.length == len(data) - end and not self._is_stream and not self._is_head_request:
-            if head.length > self._max_bytes:
-                self._refuse_size()
-                return
-            self._answer(head, data[end:])
-        else:
+        if head.length != len(data) - end or not self._is_plain:
             self._begin_body(head, data[end:])
+        elif head.length <= self._max_bytes:
+            self._answer(head, data[end:])
+        elif self._is_stream:
+            self._begin_body(head, data[end:])
+        else:
+            self._refuse_size()
 
     def _parse(self, head_bytes: bytes) -> ReplyHead | None:
         pool = self._pool

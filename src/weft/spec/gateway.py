@@ -210,6 +210,17 @@ class UpstreamSpec:
             "Sent with each request; {secret: NAME} for a key.",
         ),
     )
+    api_key: Any = field(
+        default=None,
+        metadata=key(keys.Json(secrets=True), "Sent as 'Authorization: Bearer': {secret: NAME}."),
+    )
+    forward: tuple[str, ...] = field(
+        default=(),
+        metadata=key(
+            keys.Items(HEADER, "a list of headers"),
+            "Handed on, though they are held back otherwise: authorization, cookie, set-cookie, ...",
+        ),
+    )
     marks: Marks = _marks()
 
 
@@ -509,7 +520,7 @@ def secrets_of(spec: GatewaySpec) -> list[str]:
         found.append(spec.auth.oidc.client_secret)
     for route in spec.routes:
         if route.upstream is not None:
-            found += route.upstream.headers.values()
+            found += [*route.upstream.headers.values(), route.upstream.api_key]
     return sorted({value.name for value in found if isinstance(value, SecretRef)})
 
 
