@@ -16,6 +16,8 @@ from weft.contracts.base import fields_of
 from weft.errors import ModelNotFoundError, did_you_mean
 from weft.gateway import examples, journal, opea
 from weft.gateway.front import Front
+from weft.gateway.passage import Reply
+from weft.gateway.protocols.anthropic import Anthropic
 from weft.gateway.targets import Target, Targets
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
@@ -67,13 +69,38 @@ class Gateway:
         self._app, self.front = app, front
         self.journal = app.journal
         self._created = int(time.time())
-        self._answers: dict[int, Answer] = {}
+        self._by_model: dict[str, _ByModel] = {}
         by_contract: dict[str, list[Target]] = {}
         for target in targets:
             if front is not None and not front.admits(target.name):
                 continue
             by_contract.setdefault(target.contract.name, []).append(target)
         self._targets = {contract: Targets(found) for contract, found in by_contract.items()}
+
+    def targets(self, contract: str) -> Targets:
+        """What can be asked of a contract, by model name."""
+        return self._targets.get(contract) or Targets(())
+
+    def ask(self, contract: str, request: Request, context: Context) -> Awaitable[Reply]:
+        """Ask a contract's primary operation as its own route does, through everything that its target's route says.
+
+        For other protocols, which translate what they are sent into that operation's own form, and the reply back.
+
+        Args:
+            contract: Its name.
+            request: Its body is the operation's, and names the model; its scope is that of the request that came in.
+            context: Who asks.
+
+        Raises:
+            ModelNotFoundError: Nothing here fulfils the contract, or has that name.
+        """
+        answer = self._by_model.get(contract)
+        if answer is None:
+            raise ModelNotFoundError(
+                "nothing here answers this route",
+                hint=f"no megaservice or exposed service fulfils the contract {contract}",
+            )
+        return answer(request, context)
 
     def add_routes(self) -> None:
         """Serve every contract's routes, and each megaservice at ``/v1/<name>``."""
@@ -85,11 +112,15 @@ class Gateway:
                     self._add_named(target, self.front.rule(target.name).path)
                 elif target.version:
                     self._add_named(target, f"/v1/{target.name}")
+        Anthropic(self).add_routes(self._app)
         models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
         self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models)
         names = [target.name for targets in self._targets.values() for target in targets]
         model = RouteDoc(
-            summary="One model name.", response=ModelEntry, tags=("models",), named={"model": names[0]}
+            summary="One model name.",
+            response=ModelEntry,
+            tags=("models",),
+            named={"model": names[0]} if names else {},
         )
         self._app.route("GET", "/v1/models/{model}", self._show, errors="openai", doc=model)
 
@@ -108,7 +139,10 @@ class Gateway:
                     opea=route.opea,
                     examples=examples.of_route(route.path, first.name),
                 )
-                add_route(self._app, operation, route, _ByModel(self, able, operation, route), doc)
+                answer = _ByModel(self, able, operation, route)
+                if operation is first.contract.primary:
+                    self._by_model.setdefault(first.contract.name, answer)
+                add_route(self._app, operation, route, answer, doc)
 
     def _add_named(self, target: Target, path: str) -> None:
         if path in self._app.router.exact:

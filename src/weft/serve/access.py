@@ -87,12 +87,14 @@ class Access:
         """Whether ``origin`` is configured: its pages also get CORS headers."""
         return origin.lower().rstrip("/") in self.origins or "*" in self.origins
 
-    def has_token(self, authorization: str | None, cookies: str | None) -> bool:
-        """Whether a request carries the token, as ``Authorization: Bearer`` or as the cookie of the printed link."""
+    def has_token(self, authorization: str | None, cookies: str | None, api_key: str | None = None) -> bool:
+        """Whether a request carries the token: as ``Authorization: Bearer``, as ``x-api-key`` or as the printed link's cookie."""
         if self.token is None:
             return True
         if authorization is not None and authorization[:7].lower() == "bearer ":
             return self.is_token(authorization[7:].strip())
+        if api_key is not None:
+            return self.is_token(api_key.strip())
         for part in (cookies or "").split(";"):
             name, _, value = part.strip().partition("=")
             if name == self.cookie:

@@ -355,7 +355,7 @@ class Application:
             access.token is not None
             and self.authenticator is None
             and (route is None or not route.is_open)
-            and not access.has_token(get("authorization"), get("cookie"))
+            and not access.has_token(get("authorization"), get("cookie"), get("x-api-key"))
         ):
             return self._enter(request)
         if path is None:

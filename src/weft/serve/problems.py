@@ -1,10 +1,10 @@
-"""Errors as replies: OpenAI's form on OpenAI's routes, RFC 9457 problem+json on all others, events in a stream."""
+"""Errors as replies: in the form of a foreign protocol on its routes, RFC 9457 problem+json on all others, events in a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -21,8 +21,22 @@ from weft.errors import (
 from weft.http.message import REASONS, Response
 from weft.http.sse import sse
 
-ErrorForm = Literal["openai", "problem"]
+ErrorForm = Literal["openai", "anthropic", "jsonrpc", "problem"]
 """How a route writes its errors."""
+
+ANTHROPIC_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""Status to what Anthropic calls it; other 4xx are ``invalid_request_error``, other 5xx ``api_error``."""
+
+JSONRPC_FAILED: Final = -32000
+"""The code of a failure that JSON-RPC itself does not know."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -79,6 +93,22 @@ def openai_error(error: RequestError, request_id: str) -> dict[str, Any]:
     return {"error": inner | members(error, request_id)}
 
 
+def anthropic_error(error: RequestError, request_id: str) -> dict[str, Any]:
+    """Anthropic's object, with our members inside."""
+    kind = ANTHROPIC_TYPES.get(error.status) or (
+        "invalid_request_error" if error.status < 500 else "api_error"
+    )
+    inner = {"type": kind, "message": str(error), "code": error.code, "param": error.param}
+    return {"type": "error", "error": inner | members(error, ""), "request_id": request_id or None}
+
+
+def jsonrpc_error(error: RequestError, request_id: str) -> dict[str, Any]:
+    """JSON-RPC's object, for what failed before a message's id was known."""
+    data = {"code": error.code, "status": error.status} | members(error, request_id)
+    inner = {"code": JSONRPC_FAILED, "message": str(error), "data": data}
+    return {"jsonrpc": "2.0", "id": None, "error": inner}
+
+
 def problem(error: RequestError, request_id: str) -> dict[str, Any]:
     """RFC 9457's object."""
     found = {
@@ -106,6 +136,11 @@ def error_response(
         extra.append(("www-authenticate", 'Bearer realm="weft"'))
     if form == "openai":
         return Response(error.status, extra, _encode(openai_error(error, request_id)))
+    if form == "anthropic":
+        extra.append(("request-id", request_id))
+        return Response(error.status, extra, _encode(anthropic_error(error, request_id)))
+    if form == "jsonrpc":
+        return Response(error.status, extra, _encode(jsonrpc_error(error, request_id)))
     body = _encode(problem(error, request_id))
     return Response(error.status, extra, body, "application/problem+json")
 
