@@ -27,6 +27,7 @@
         ├── PayloadTooLargeError      413
         ├── UnsupportedMediaTypeError 415
         ├── OverloadedError           429  a bounded queue is full; has ``retry_after_s``
+        │   └── RateLimitError        429  the caller has used up what a limit of the Gateway file allows
         ├── ServiceError              502  a node's service failed; names node, service, component, endpoint
         │   ├── BackendStatusError    the server behind it answered 4xx or 5xx; its body is quoted
         │   ├── BackendReplyError     the reply was cut short, not JSON, of the wrong shape, or too large
@@ -279,6 +280,12 @@ class OverloadedError(RequestError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class RateLimitError(OverloadedError):
+    """The caller has used up what a limit of the Gateway file allows; again after ``retry_after_s`` seconds."""
+
+    code = "rate_limit_exceeded"
 
 
 class InternalError(RequestError):

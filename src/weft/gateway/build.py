@@ -16,6 +16,7 @@ from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
+from weft.gateway.limits.build import Limits
 from weft.gateway.live import LiveServices
 from weft.gateway.pages import add_pages
 from weft.gateway.passage import Stage
@@ -96,6 +97,7 @@ class Assembly:
         self.signer = ContextSigner(signing_key) if signing_key else None
         self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
         self._given, self.endpoints = secret, endpoints
+        self.limits = Limits(spec.gateway) if spec.gateway is not None else None
 
     @property
     def spec(self) -> Spec:
@@ -341,11 +343,14 @@ def _exposed_keys(spec: Spec) -> list[str]:
 
 def stages_of(assembly: Assembly) -> StagesOf:
     """What a route of the Gateway file does with its requests, the outermost first."""
+    limits = assembly.limits
 
     def stages(rule: RouteSpec) -> list[Stage]:
         found: list[Stage] = []
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
+        if limits is not None and (limit := limits.stage(rule)) is not None:
+            found.append(limit)
         return found
 
     return stages

@@ -78,9 +78,9 @@ def read_error(status: int, body: bytes, *, retry_after: str | None = None) -> R
     )
     if status in (401, 403):
         return None
-    if status == 429 or code == OverloadedError.code:
-        return OverloadedError(text or "the service is busy", retry_after_s=wait_of(retry_after))
     cls = _classes().get(code)
+    if status == 429 or (cls is not None and issubclass(cls, OverloadedError)):
+        return OverloadedError(text or "the service is busy", retry_after_s=wait_of(retry_after))
     if cls is None or cls is RequestError:
         return UnavailableError(text) if status == 503 and text else None
     return _made(ServiceError if cls is InternalError else cls, text, members)

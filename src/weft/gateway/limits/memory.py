@@ -1,0 +1,69 @@
+"""Limits of one process: the ledger in its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from weft.gateway.limits.ledger import Held, Ledger, Waiting
+from weft.gateway.limits.terms import Ask, Hold, Ticket, Verdict
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class _Caller(Waiting):
+    """One that waits in this process, until it is called."""
+
+    __slots__ = ("called",)
+
+    def __init__(self) -> None:
+        super().__init__(self._call)
+        self.called = asyncio.Event()
+
+    def _call(self) -> None:
+        self.called.set()
+
+
+class MemoryStore:
+    """See :class:`weft.gateway.limits.terms.Store`.
+
+    Args:
+        ledger: Where what was used is written down.
+        now_ms: Since 1970.
+    """
+
+    def __init__(self, ledger: Ledger | None = None, *, now_ms: Callable[[], int] = wall_ms) -> None:
+        self.ledger = ledger or Ledger()
+        self._now_ms = now_ms
+
+    async def take(self, asks: Sequence[Ask], ticket: Ticket | None = None) -> Verdict:
+        """See :class:`weft.gateway.limits.terms.Store`."""
+        assert ticket is None or isinstance(ticket, _Caller)  # it is this store's own
+        if ticket is not None:
+            ticket.called.clear()
+        return self.ledger.take(asks, self._now_ms(), ticket, _Caller)
+
+    async def turn(self, ticket: Ticket) -> None:
+        """See :class:`weft.gateway.limits.terms.Store`."""
+        assert isinstance(ticket, _Caller)  # it is this store's own
+        await ticket.called.wait()
+
+    def leave(self, ticket: Ticket) -> None:
+        """See :class:`weft.gateway.limits.terms.Store`."""
+        assert isinstance(ticket, _Caller)  # it is this store's own
+        self.ledger.leave(ticket)
+
+    def settle(self, hold: Hold, spent: Sequence[int | None]) -> None:
+        """See :class:`weft.gateway.limits.terms.Store`."""
+        assert isinstance(hold, Held)  # it is this store's own
+        self.ledger.settle(hold, spent, self._now_ms())
+
+    async def start(self) -> None:
+        """See :class:`weft.gateway.limits.terms.Store`."""
+
+    async def aclose(self) -> None:
+        """See :class:`weft.gateway.limits.terms.Store`."""
