@@ -1,4 +1,4 @@
-"""Type check of a condition, and its compilation to closures."""
+"""Type check of an expression, and its compilation to closures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from weft.errors import did_you_mean
 from weft.expressions import types as t
 from weft.expressions.evaluate import Closure, Emitter, Read
 from weft.expressions.syntax import (
+    ARITHMETIC,
+    JOINS,
     Call,
     ExpressionError,
     Has,
@@ -42,7 +44,7 @@ Resolve = Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reference that a condition reads.
+    """One reference that an expression reads.
 
     Attributes:
         path: Root and fields, as far as they are fields: ``("retrieve", "documents")`` for ``retrieve.documents[0]``.
@@ -59,7 +61,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked condition.
+    """A checked expression.
 
     Attributes:
         text: As it was written.
@@ -99,10 +101,10 @@ class Expression:
 
 
 def compile_condition(text: str, *, resolve: Resolve, expect: type[bool] | None = bool) -> Expression:
-    """Parse and type-check a condition.
+    """Parse and type-check an expression.
 
     Args:
-        text: The condition.
+        text: The expression.
         resolve: The type of each name.
         expect: ``bool``, or None for an expression of any type.
 
@@ -239,6 +241,8 @@ class _Checker:
             case "size":
                 self._size(node.arguments[0], types[0])
                 return t.INT
+            case "+":
+                return self._joined(node, types)
             case "startsWith" | "endsWith" | "contains":
                 for argument, type_ in zip(node.arguments, types, strict=True):
                     if not {"string", "dyn"} & set(type_):
@@ -249,6 +253,33 @@ class _Checker:
                 if not t.may_order(*types):
                     raise self._error(f"{_a(types[0])} cannot be compared with {_a(types[1])}", node.span)
         return t.BOOL
+
+    def _joined(self, node: Call, types: list[t.Type]) -> t.Type:
+        """What ``+`` makes: a string of strings, a list of lists."""
+        joins_text = all({"string", "dyn"} & set(type_) for type_ in types)
+        joins_lists = all(any(m == "dyn" or isinstance(m, t.ListType) for m in type_) for type_ in types)
+        if not (joins_text or joins_lists):
+            for argument, type_ in zip(node.arguments, types, strict=True):
+                if not any(m in ("string", "dyn") or isinstance(m, t.ListType) for m in type_):
+                    is_number = bool({"int", "double"} & set(type_))
+                    raise self._error(
+                        ARITHMETIC if is_number else f"'+' joins strings or lists, and this is {_a(type_)}",
+                        argument.span,
+                        JOINS if is_number else None,
+                    )
+            shown = " and ".join(dict.fromkeys(_a(type_) for type_ in types))
+            raise self._error(f"'+' joins strings or lists, not {shown}", node.span)
+        if joins_text and joins_lists:
+            return t.DYN
+        if joins_text:
+            return t.STRING
+        members = [m for type_ in types for m in type_]
+        items = [
+            m.item if isinstance(m, t.ListType) else t.DYN
+            for m in members
+            if m == "dyn" or isinstance(m, t.ListType)
+        ]
+        return (t.ListType(t.join(items)),)
 
     def _size(self, argument: Node, type_: t.Type) -> None:
         if not any(m in ("string", "dyn") or isinstance(m, t.ListType | t.MapType) for m in type_):

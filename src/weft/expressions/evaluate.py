@@ -1,10 +1,15 @@
-"""The tree of a checked condition -> nested Python closures; and what each operation does with its values."""
+"""The tree of a checked expression -> nested Python closures; and what each operation does with its values.
+
+An evaluation is bounded: what is compared, searched and joined is counted (:class:`Budget`), for the values may be what a
+stranger has sent. Nothing in the language repeats, so that the count is at most the length of the text times the size of
+the values; the bound is far above what a request needs, and far below what would hold up a process.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET, Struct
 
@@ -25,8 +30,39 @@ from weft.expressions.syntax import (
 )
 from weft.expressions.types import kind
 
+MAX_WORK: Final = 250_000
+"""Of one evaluation: elements compared and joined, and blocks of text searched. Some 0.2 s on a slow machine."""
+
+MAX_JOINED: Final = 32 * 1024 * 1024
+"""Characters of a text that is joined: as much as a request's body may have."""
+
+_BLOCK: Final = 1024
+"""Characters that are searched while an element is compared."""
+
 Closure = Callable[[Any], Any]
 Read = Callable[[str], Closure]
+
+
+class _TooMuchError(Exception):
+    """An evaluation has used up its budget. Not an error of the language: ``||`` does not go on after it."""
+
+
+class Budget:
+    """What is left of the work that one evaluation may be."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_WORK
+
+    def spend(self, work: int) -> None:
+        """Take ``work`` off.
+
+        Raises: what ends the evaluation, when nothing is left.
+        """
+        self.left -= work
+        if self.left < 0:
+            raise _TooMuchError
 
 
 class Emitter:
@@ -34,16 +70,22 @@ class Emitter:
 
     def __init__(self, text: str, read: Read) -> None:
         self._text, self._read = text, read
+        self._budget = (
+            Budget()
+        )  # one for all evaluations: none of them waits for anything, so none meets another
 
     def whole(self, node: Node, *, is_condition: bool) -> Closure:
         """The closure of the whole tree."""
-        inner, span = self.emit(node), node.span
+        inner, span, budget = self.emit(node), node.span, self._budget
 
         def run(values: Any) -> Any:
+            budget.left = MAX_WORK
             try:
                 result = inner(values)
             except RecursionError as error:
                 raise _error("the values are nested too deeply to be compared", span) from error
+            except _TooMuchError as error:
+                raise _error("the values are too large for this", span) from error
             return _bool(result, span) if is_condition else result
 
         return run
@@ -153,26 +195,30 @@ class Emitter:
 
     def _call(self, node: Call) -> Closure:
         arguments, span = [self.emit(argument) for argument in node.arguments], node.span
-        first = arguments[0]
+        first, budget = arguments[0], self._budget
         if node.function == "!":
             inner_span = node.arguments[0].span
             return lambda values: not _bool(first(values), inner_span)
         if node.function == "size":
             return lambda values: _size(first(values), span)
+        if node.function == "+":
+            return lambda values: _joined([argument(values) for argument in arguments], span, budget)
         second = arguments[1]
         match node.function:
             case "==":
-                return lambda values: equal(first(values), second(values))
+                return lambda values: equal(first(values), second(values), budget)
             case "!=":
-                return lambda values: not equal(first(values), second(values))
+                return lambda values: not equal(first(values), second(values), budget)
             case "in":
-                return lambda values: _contains(second(values), first(values), span)
+                return lambda values: _contains(second(values), first(values), span, budget)
             case "startsWith":
                 return lambda values: _text(first(values), span).startswith(_text(second(values), span))
             case "endsWith":
                 return lambda values: _text(first(values), span).endswith(_text(second(values), span))
             case "contains":
-                return lambda values: _text(second(values), span) in _text(first(values), span)
+                return lambda values: _has_part(
+                    _text(first(values), span), _text(second(values), span), budget
+                )
             case "<":
                 return lambda values: _less(first(values), second(values), span)
             case ">":
@@ -201,24 +247,22 @@ def _logic(parts: list[tuple[Closure, Span]], *, decisive: bool) -> Closure:
     return run
 
 
-def equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any, budget: Budget) -> bool:
     """Equality of the language: numbers by value, nothing else across types."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, int | float):
         return isinstance(right, int | float) and left == right
     if isinstance(left, list | tuple):
-        return (
-            isinstance(right, list | tuple)
-            and len(left) == len(right)
-            and all(equal(a, b) for a, b in zip(left, right, strict=True))
-        )
+        if not isinstance(right, list | tuple) or len(left) != len(right):
+            return False
+        budget.spend(len(left))
+        return all(equal(a, b, budget) for a, b in zip(left, right, strict=True))
     if isinstance(left, dict):
-        return (
-            isinstance(right, dict)
-            and left.keys() == right.keys()
-            and all(equal(left[key], right[key]) for key in left)
-        )
+        if not isinstance(right, dict) or len(left) != len(right):
+            return False
+        budget.spend(len(left))
+        return left.keys() == right.keys() and all(equal(left[key], right[key], budget) for key in left)
     if left is None or left is UNSET:
         return right is None or right is UNSET
     return type(left) is type(right) and bool(left == right)
@@ -246,12 +290,32 @@ def _size(value: Any, span: Span) -> int:
     raise _error(f"'size' is for strings, lists and maps, and this is {kind(value)}", span)
 
 
-def _contains(target: Any, element: Any, span: Span) -> bool:
+def _contains(target: Any, element: Any, span: Span, budget: Budget) -> bool:
     if isinstance(target, list | tuple):
-        return any(equal(item, element) for item in target)
+        budget.spend(len(target))
+        return any(equal(item, element, budget) for item in target)
     if isinstance(target, dict):
         return isinstance(element, str) and element in target
     raise _error(f"'in' looks into a list or a map, and this is {kind(target)}", span)
+
+
+def _has_part(text: str, part: str, budget: Budget) -> bool:
+    budget.spend(len(text) // _BLOCK)
+    return part in text
+
+
+def _joined(parts: list[Any], span: Span, budget: Budget) -> Any:
+    if all(isinstance(part, str) and not isinstance(part, Enum) for part in parts):
+        size = sum(map(len, parts))
+        if size > MAX_JOINED:
+            raise _TooMuchError
+        budget.spend(size // _BLOCK)
+        return "".join(parts)
+    if all(isinstance(part, list | tuple) for part in parts):
+        budget.spend(sum(map(len, parts)))
+        return [item for part in parts for item in part]
+    kinds = " and ".join(dict.fromkeys(kind(part) for part in parts))
+    raise _error(f"'+' joins strings or lists, and this is {kinds}", span)
 
 
 def _less(left: Any, right: Any, span: Span) -> bool:

@@ -1,4 +1,4 @@
-"""Text of a condition -> tree, every node with its columns."""
+"""Text of an expression -> tree, every node with its columns."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Final
 from weft.errors import WeftError, did_you_mean
 
 MAX_LENGTH: Final = 4_096
-"""Longest text. A condition that a person can read has a tenth of it."""
+"""Longest text. An expression that a person can read has a tenth of it."""
 
 MAX_DEPTH: Final = 48
 """Deepest tree: far below Python's recursion limit at some ten frames a level, far above what is written."""
 
 
 class ExpressionError(WeftError):
-    """A condition is wrong, or went wrong while it was evaluated.
+    """An expression is wrong, or went wrong while it was evaluated.
 
     Attributes:
         column: Where the part at fault begins in the text, from 1.
@@ -73,7 +73,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function or a method, its target first among the arguments; also ``!`` and the relations by their signs."""
+    """A function or a method, its target first among the arguments; also ``!``, ``+`` and relations by their signs."""
 
     function: str
     arguments: tuple[Node, ...]
@@ -149,7 +149,7 @@ _TOKEN = re.compile(
   | (?P<raw>[rR](?:"[^"\n\r]*" | '[^'\n\r]*'))
   | (?P<quoted>"(?:[^"\\\n\r]|\\.)*" | '(?:[^'\\\n\r]|\\.)*')
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*)
-  | (?P<sign>&&|\|\||[=!<>]=|[<>!?:.,()\[\]{}-])
+  | (?P<sign>&&|\|\||[=!<>]=|[<>!?:.,()\[\]{}+-])
     """,
     re.VERBOSE,
 )
@@ -164,15 +164,21 @@ _RESERVED: Final = frozenset(
     "in as break const continue else for function if import let loop package namespace return var void while".split()  # noqa: SIM905 - reads better
 )
 _LEFT_OUT: Final = {
-    "matches": "regular expressions are not part of conditions, for one can take unbounded time",
+    "matches": "regular expressions are not part of expressions, for one can take unbounded time",
     **dict.fromkeys(
-        ("all", "exists", "exists_one", "map", "filter"), "macros over lists are not part of conditions"
+        ("all", "exists", "exists_one", "map", "filter"), "macros over lists are not part of expressions"
     ),
     **dict.fromkeys(
         ("int", "uint", "double", "string", "bool", "bytes", "type", "dyn", "duration", "timestamp"),
-        "conversions are not part of conditions",
+        "conversions are not part of expressions",
     ),
 }
+
+
+ARITHMETIC: Final = "arithmetic is not part of expressions"
+"""What is said of signs between numbers."""
+
+JOINS: Final = "'+' joins strings, or lists"
 
 
 def check_syntax(text: str) -> None:
@@ -185,13 +191,13 @@ def check_syntax(text: str) -> None:
 
 
 def parse(text: str) -> Node:
-    """The tree of a condition.
+    """The tree of an expression.
 
     Raises:
         ExpressionError: It is not in the subset, too long or nested too deeply.
     """
     if len(text) > MAX_LENGTH:
-        message = f"the condition has {len(text):,} characters; it may have {MAX_LENGTH:,}"
+        message = f"the expression has {len(text):,} characters; it may have {MAX_LENGTH:,}"
         raise ExpressionError(message, column=1, end_column=len(text) + 1)
     return _Parser(_tokens(text)).whole()
 
@@ -224,7 +230,7 @@ def _tokens(text: str) -> list[Token]:
             and word.lower() in ("b", "br", "rb")
             and text[position : position + 1] in ("'", '"')
         ):
-            raise ExpressionError("bytes are not part of conditions", column=span[0], end_column=span[1])
+            raise ExpressionError("bytes are not part of expressions", column=span[0], end_column=span[1])
         found.append(Token(kind, word, span, value))
     found.append(Token("end", "", (len(text) + 1, len(text) + 2)))
     return found
@@ -233,15 +239,15 @@ def _tokens(text: str) -> list[Token]:
 def _refused_character(text: str, position: int) -> ExpressionError:
     character = text[position]
     message = (
-        f"'{character}' has no meaning in a condition"
+        f"'{character}' has no meaning in an expression"
         if character.isprintable()
         else "not a printable character"
     )
     hint = None
     if character in "\"'":
         message = "the string is not closed"
-    elif character in "+*/%":
-        message = "arithmetic is not part of conditions"
+    elif character in "*/%":
+        message = ARITHMETIC
     elif character in "&|":
         hint = f"did you mean '{character * 2}'?"
     elif character == "=":
@@ -288,7 +294,7 @@ class _Parser:
 
     def whole(self) -> Node:
         if self._peek().kind == "end":
-            raise ExpressionError("the condition is empty", column=1, end_column=2)
+            raise ExpressionError("the expression is empty", column=1, end_column=2)
         node = self._expression()
         if self._peek().kind != "end":
             raise self._unexpected()
@@ -318,10 +324,10 @@ class _Parser:
     def _unexpected(self, expected: str = "") -> ExpressionError:
         token = self._peek()
         what = (
-            "the condition ends too early" if token.kind == "end" else f"'{token.text}' does not belong here"
+            "the expression ends too early" if token.kind == "end" else f"'{token.text}' does not belong here"
         )
         if token.text == "-":
-            what, expected = "arithmetic is not part of conditions", ""
+            what, expected = ARITHMETIC, ""
         message = f"{what}: {expected}" if expected else what
         return ExpressionError(message, column=token.span[0], end_column=token.span[1])
 
@@ -334,7 +340,7 @@ class _Parser:
     def _too_deep(self) -> ExpressionError:
         column = self._tokens[self._next - 1].span
         return ExpressionError(
-            f"the condition is nested more than {MAX_DEPTH} deep", column=column[0], end_column=column[1]
+            f"the expression is nested more than {MAX_DEPTH} deep", column=column[0], end_column=column[1]
         )
 
     def _expression(self) -> Node:
@@ -360,12 +366,23 @@ class _Parser:
         return Logic(sign == "&&", tuple(parts), span, self._deeper(*parts))
 
     def _relation(self) -> Node:
-        left = self._unary()
+        left = self._joined()
         while self._peek().kind in ("sign", "name") and self._peek().text in RELATIONS:
             sign = self._take().text
-            right = self._unary()
+            right = self._joined()
             left = Call(sign, (left, right), (left.span[0], right.span[1]), self._deeper(left, right))
         return left
+
+    def _joined(self) -> Node:
+        parts = [self._unary()]
+        while (sign := self._peek()).kind == "sign" and self._accept("+"):
+            last = parts[-1]
+            if isinstance(last, Literal) and isinstance(last.value, int | float):
+                raise ExpressionError(ARITHMETIC, column=sign.span[0], end_column=sign.span[1], hint=JOINS)
+            parts.append(self._unary())
+        if len(parts) == 1:
+            return parts[0]
+        return Call("+", tuple(parts), (parts[0].span[0], parts[-1].span[1]), self._deeper(*parts))
 
     def _unary(self) -> Node:
         token = self._peek()
