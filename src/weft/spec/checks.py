@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from weft.errors import did_you_mean
 from weft.spec.gateway import (
@@ -10,6 +11,7 @@ from weft.spec.gateway import (
     GatewaySpec,
     LimitSpec,
     ListenSpec,
+    OidcSpec,
     PriceSpec,
     RouteSpec,
     TransformSpec,
@@ -21,10 +23,17 @@ from weft.spec.model import (
     ParameterSpec,
     Place,
     PlacementSpec,
+    SecretRef,
     ServicesSpec,
 )
 from weft.spec.problems import Problems
 from weft.spec.reader import Check
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+"""Where a provider of identities may speak plain HTTP."""
+
+CALLBACK_PATH: Final = "/login/callback"
+"""Where a provider sends people back to."""
 
 
 def _services(spec: ServicesSpec, problems: Problems) -> None:
@@ -269,6 +278,47 @@ def _auth(spec: AuthSpec, problems: Problems) -> None:
             spec.marks.here,
             help="auth: {keys: true}",
         )
+    if spec.certificate_tenant is not None and not spec.certificates:
+        problems.add(
+            "missing-key",
+            "'certificate_tenant' goes with 'certificates'",
+            spec.marks.value("certificate_tenant"),
+        )
+
+
+def is_trustworthy(url: str) -> bool:
+    """Whether what is at this address can be believed: it is reached over TLS, or on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK))
+
+
+def _oidc(spec: OidcSpec, problems: Problems) -> None:
+    for name, url in (("issuer", spec.issuer), ("callback", spec.callback)):
+        if url is None or name in spec.marks.faulty:
+            continue
+        if not is_trustworthy(url):
+            problems.add(
+                "bad-value",
+                f"'{name}' needs https: whoever is on the way could let in anybody",
+                spec.marks.value(name),
+                help="plain http is for a provider on this machine; for an authority of your own, set SSL_CERT_FILE",
+            )
+        elif name == "callback" and urlsplit(url).path != CALLBACK_PATH:
+            problems.add(
+                "bad-value", f"people come back to {CALLBACK_PATH}, at the root", spec.marks.value("callback")
+            )
+    if isinstance(spec.client_secret, SecretRef | None):
+        return
+    problems.add(
+        "bad-value",
+        "'client_secret' is written into the file: it belongs in one of its own, or in the environment",
+        spec.marks.here,  # not its own line, which the report would show
+        help="client_secret: {secret: NAME}",
+    )
 
 
 def _price(spec: PriceSpec, problems: Problems) -> None:
@@ -322,6 +372,7 @@ CHECKS: Final[dict[type[Any], Check]] = {
     TransformSpec: _transform,
     RouteSpec: _route,
     AuthSpec: _auth,
+    OidcSpec: _oidc,
     PriceSpec: _price,
     GatewaySpec: _gateway,
 }

@@ -383,10 +383,25 @@ class OidcSpec:
     client_secret: Any = field(
         default=None, metadata=key(keys.Json(secrets=True), "For login on the page: {secret: NAME}.")
     )
-    tenant: str = field(default="tenant", metadata=key(keys.FIELD, "The claim that names the tenant."))
+    callback: str | None = field(
+        default=None,
+        metadata=key(
+            URL,
+            "Where the provider sends people back to: https://HOST/login/callback; behind a proxy that ends TLS.",
+        ),
+    )
+    tenant: str | None = field(
+        default=None,
+        metadata=key(
+            keys.ANY_TEXT,
+            "The claim that names the tenant, without which nobody gets in; left out: one tenant.",
+        ),
+    )
     readers: str = field(
         default="groups",
-        metadata=key(keys.FIELD, "The claim that names the groups whose documents are read."),
+        metadata=key(
+            keys.ANY_TEXT, "The claim that names the groups whose documents are read; inner ones by dots."
+        ),
     )
     marks: Marks = _marks()
 
@@ -402,6 +417,16 @@ class AuthSpec:
     )
     certificates: bool = field(
         default=False, metadata=key(keys.Flag(), "The client certificate of a tls listener names the caller.")
+    )
+    certificate_tenant: Literal["organizationName", "organizationalUnitName"] | None = field(
+        default=None,
+        metadata=key(
+            keys.Choice(("organizationName", "organizationalUnitName")),
+            "The part of its subject that names the tenant; left out: one tenant.",
+        ),
+    )
+    session_s: float = field(
+        default=43_200, metadata=key(keys.Number("a number of seconds", 2_592_000), "How long a login lasts.")
     )
     roles: dict[str, Condition] = field(
         default_factory=dict,
