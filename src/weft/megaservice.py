@@ -122,7 +122,7 @@ class Services:
 
     Attributes:
         transports: Every service by key, once started.
-        runners: Every megaservice by name, once started.
+        runners: Every megaservice by its key, once started.
     """
 
     def __init__(
@@ -192,8 +192,8 @@ class Services:
         return [entry for key, entry in placed.items() if key in wanted]
 
     def _runner(self, plan: Plan) -> Runner:
-        if plan.name not in self.runners:
-            self.runners[plan.name] = Runner(
+        if plan.key not in self.runners:
+            self.runners[plan.key] = Runner(
                 plan,
                 self.transports,
                 self._journal,
@@ -202,7 +202,7 @@ class Services:
                 metrics=self._metrics,
                 clock=self._clock,
             )
-        return self.runners[plan.name]
+        return self.runners[plan.key]
 
     async def _service(self, placed: Placed) -> Transport:
         info = self._components.get(placed.component, folder=placed.folder)

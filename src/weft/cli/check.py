@@ -103,11 +103,12 @@ def _specs(paths: tuple[Path, ...]) -> list[Path]:
 
 
 def _check(path: Path, placement: Path | None, *, split: bool, workers: int) -> tuple[Spec, Plans]:
+    from weft.cli.specs import examples
     from weft.plan import check
     from weft.registry.components import Components
-    from weft.spec.load import load
+    from weft.spec.sources import load_whole
 
-    spec = load(path, placement) if placement else load(path)
+    spec = load_whole(path, *([placement] if placement else []), examples=examples())
     return spec, check(spec, Components(), split=split, workers=workers)
 
 

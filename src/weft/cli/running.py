@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from weft.cli.models import store
 from weft.cli.settings import Settings, from_environment
+from weft.cli.specs import examples
 from weft.errors import SpecError, StateError
 from weft.gateway import build
 from weft.gateway import chosen as keeping
@@ -26,8 +27,8 @@ from weft.serve.host import usable_cpus
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
 from weft.serve.worker import Worker
-from weft.spec.load import load
 from weft.spec.model import SecretRef, Spec
+from weft.spec.sources import load_whole
 
 MODEL_KINDS: Final = {"llama-cpp": "gguf", "onnx-embedder": "onnx-embedder"}
 """Components that run a model in their own process, and what kind of model."""
@@ -62,7 +63,7 @@ class Running(Struct):
 
     def spec(self) -> Spec:
         """What the files say, and the command line in their place."""
-        return keeping.applied(load(*self.files), self.places)
+        return keeping.applied(load_whole(*self.files, examples=examples()), self.places)
 
     def chosen(self) -> Chosen:
         """What was chosen while an earlier process ran; what the command line says goes before it."""

@@ -214,19 +214,19 @@ def gateway(
     services = assembly.services()
     health_routes(app)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
-    megaservices = [_megaservice(plan, services) for plan in plans.values()]
+    megaservices = {key: _megaservice(plans[key], services) for key in _served_keys(assembly.spec, plans)}
     exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
-    Gateway(app, [*megaservices, *exposed], front).add_routes()
+    Gateway(app, [*megaservices.values(), *exposed], front).add_routes()
     if front is not None:
         Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools.clock).add_routes(app)
 
     def switched() -> None:
         """What is told of a service is what is true of the one that took its place."""
         if first is not None:
-            app.build_id = assembly.build_id(assembly.plans[first.name])
-        for target in megaservices:
-            plan = assembly.plans[target.name]
+            app.build_id = assembly.build_id(assembly.plans[first.key])
+        for key, target in megaservices.items():
+            plan = assembly.plans[key]
             target.switch(consumed=plan.consumed, unsupported=target.unsupported, component=target.component)
         for target in exposed:
             now = _exposed(assembly, target.name, services)
@@ -341,6 +341,14 @@ def _exposed_keys(spec: Spec) -> list[str]:
     return [rule.service for rule in spec.gateway.routes if rule.service is not None]
 
 
+def _served_keys(spec: Spec, plans: Plans) -> list[str]:
+    """The megaservices that can be asked; behind a Gateway file, those that its routes lead to, each in its versions."""
+    if spec.gateway is None:
+        return list(plans)
+    wanted = [rule.megaservice for rule in spec.gateway.routes if rule.megaservice is not None]
+    return [key for name in wanted for key in spec.served.get(name, (name,)) if key in plans]
+
+
 def stages_of(assembly: Assembly) -> StagesOf:
     """What a route of the Gateway file does with its requests, the outermost first."""
     limits = assembly.limits
@@ -358,10 +366,10 @@ def stages_of(assembly: Assembly) -> StagesOf:
 
 def _megaservice(plan: Plan, services: Services) -> Target:
     def call(operation: str, request: Any) -> Awaitable[Any]:
-        return services.runners[plan.name].invoke(request)
+        return services.runners[plan.key].invoke(request)
 
     def stream(operation: str, request: Any) -> Any:
-        return services.runners[plan.name].stream(request)
+        return services.runners[plan.key].stream(request)
 
     return Target(
         plan.name,

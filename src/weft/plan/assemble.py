@@ -68,6 +68,7 @@ def assemble(scope: Scope, output: Input | None, services: Services) -> Plan | N
         services=tuple(_all_services(scope, services)),
         consumed=frozenset(_consumed(scope, output, tests)),
         timeout_s=scope.spec.timeout_s,
+        key=scope.key or scope.spec.name,
     )
     return explain_plan(scope, plan, output, edges)
 

@@ -15,12 +15,14 @@ from weft.errors import UsageError, did_you_mean
 from weft.plan.assemble import assemble
 from weft.plan.contract import own_contract
 from weft.plan.flow import expand_fill_from, expand_flow
+from weft.plan.front import check_front
 from weft.plan.graph import find_cycles, in_order
 from weft.plan.inputs import bind_explicit
 from weft.plan.model import Plan
 from weft.plan.nodes import check_modifiers, find_operation
 from weft.plan.output import contract_of_output, find_output
 from weft.plan.placing import check_placement
+from weft.plan.routes import check_routes
 from weft.plan.scope import Scope, Step
 from weft.plan.services import Placed, Service, ServiceChecker, gather
 from weft.plan.types import UNKNOWN
@@ -34,7 +36,7 @@ class Plans(Mapping[str, Plan]):
     """Everything that a spec makes.
 
     Attributes:
-        plans: The plan of each megaservice, by name.
+        plans: The plan of each megaservice, by its key: its name, for all but further versions of one.
         placed: Every service by key, in an order in which they can be started.
     """
 
@@ -86,6 +88,7 @@ def check(
         registered=registered,
     )
     plans = compiler.run()
+    check_front(spec, plans, plans.placed, components, found)
     found.raise_if_any()
     return plans
 
@@ -174,6 +177,7 @@ class Compiler:
             registered=self._registered,
         )
         self._check_exposed()
+        check_routes(self._spec, self._problems, self._contract_of)
         if not cycles:
             for name in self._spec.megaservices:
                 self._plan(name)
@@ -241,7 +245,7 @@ class Compiler:
     def _scope(self, name: str) -> Scope:
         """The megaservice's nodes with their services."""
         spec = self._spec.megaservices[name]
-        scope = Scope(spec, self._problems, {})
+        scope = Scope(spec, self._problems, {}, key=name)
         for node in spec.nodes.values():
             step = scope.steps[node.name] = Step(node)
             step.service = self.services.of_node(name, node)

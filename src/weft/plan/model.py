@@ -120,6 +120,7 @@ class Plan:
     """A megaservice, checked and compiled. Pure data: no I/O, no clients, no secrets.
 
     Attributes:
+        key: Its name among all megaservices: versions of one have the same ``name``, and each a key of its own.
         contract: What it fulfils; its request type has the declared parameters as further fields.
         services: Keys of the services it needs, in the order in which they can be started.
         consumed: Fields of the request that something in the graph reads.
@@ -136,6 +137,7 @@ class Plan:
     consumed: frozenset[str]
     timeout_s: float | None
     explanation: str = ""
+    key: str = ""
 
     @property
     def operation(self) -> Operation:

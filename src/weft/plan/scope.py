@@ -91,6 +91,7 @@ class Scope:
         steps: The nodes by name.
         request: Type of its request: the contract's, with the parameters.
         contract: What it fulfils.
+        key: Its name among all megaservices of the spec.
     """
 
     spec: MegaserviceSpec
@@ -98,6 +99,7 @@ class Scope:
     steps: dict[str, Step]
     request: Any = UNKNOWN
     contract: Contract | None = None
+    key: str = ""
 
     def names(self) -> str:
         """The nodes, as a hint lists them."""

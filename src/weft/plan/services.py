@@ -16,6 +16,7 @@ from typing import Any
 from weft.contracts import Contract
 from weft.errors import ComponentError, did_you_mean
 from weft.registry.components import ComponentInfo, Components, UnknownComponentError, check_config
+from weft.spec.likeness import nested_name
 from weft.spec.model import (
     LOCAL,
     At,
@@ -28,8 +29,6 @@ from weft.spec.model import (
     Spec,
 )
 from weft.spec.problems import Problems
-
-NESTED = "megaservice/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,6 @@ class Placed:
     def is_remote(self) -> bool:
         """Whether it is called over a connection."""
         return self.at.kind != "local"
-
-
-def nested_name(component: str) -> str | None:
-    """The megaservice that ``component: megaservice/NAME`` names."""
-    return component.removeprefix(NESTED) if component.startswith(NESTED) else None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -44,7 +44,7 @@ def load(*paths: str | PathLike[str]) -> Spec:
         SpecError: Something is wrong; it carries every problem that can be seen without the registry.
     """
     problems = Problems()
-    spec = read(_texts(paths, problems), problems)
+    spec = read(texts(paths, problems), problems)
     problems.raise_if_any()
     return spec
 
@@ -198,7 +198,7 @@ class _Merger:
         )
 
 
-def _texts(paths: tuple[str | PathLike[str], ...], problems: Problems) -> dict[str, str]:
+def texts(paths: Sequence[str | PathLike[str]], problems: Problems) -> dict[str, str]:
     """The texts of files, by the names they were given with; what cannot be read is a problem."""
     found: dict[str, str] = {}
     for path in paths:

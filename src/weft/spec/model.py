@@ -518,6 +518,8 @@ class Spec:
         expose_marks: Where each of these names stands.
         placement: The merged placement; everything local when there is none.
         gateway: The front door; None is the one that every megaservice has without one.
+        served: Behind a Gateway whose routes name other files: target of a route to the megaservices that answer it,
+            a version each, in the order of the file (see :mod:`weft.spec.merge`).
         sources: File name to text, for showing problems.
     """
 
@@ -526,5 +528,6 @@ class Spec:
     megaservices: dict[str, MegaserviceSpec] = field(default_factory=dict)
     placement: PlacementSpec = field(default_factory=PlacementSpec)
     gateway: GatewaySpec | None = None
+    served: dict[str, tuple[str, ...]] = field(default_factory=dict)
     expose_marks: tuple[Mark, ...] = field(default=(), compare=False, repr=False)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
