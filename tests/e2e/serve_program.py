@@ -18,6 +18,7 @@ from serve_fakes import CONTRACT, EchoChat
 from weft.errors import WeftError
 from weft.serve.application import Access, Application
 from weft.serve.child import Backoff
+from weft.serve.doors import Door
 from weft.serve.health import health_routes
 from weft.serve.operations import operation_routes
 from weft.serve.serving import run_single
@@ -37,8 +38,7 @@ def single(options: dict[str, Any]) -> int:
     health_routes(app)
     return run_single(
         app,
-        "127.0.0.1",
-        options.get("port", 0),
+        [Door("127.0.0.1", options.get("port", 0))],
         on_listening=lambda port: say("listening", port),
         on_ready=lambda: say("ready"),
         drain_timeout_s=options.get("drain_timeout_s", 10),
@@ -55,8 +55,7 @@ def supervised(options: dict[str, Any]) -> int:
                 name="gateway", factory="serve_fakes:gateway", public=True, replicas=options.get("workers", 1)
             ),
         ],
-        "127.0.0.1",
-        options.get("port", 0),
+        [Door("127.0.0.1", options.get("port", 0))],
         options=SupervisorOptions(
             drain_timeout_s=options.get("drain_timeout_s", 10),
             ready_timeout_s=options.get("ready_timeout_s", 600),

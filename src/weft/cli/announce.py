@@ -22,7 +22,7 @@ class Announcement:
         base: Its address for people.
         token: Its access token; None: it asks for none.
         example: A request to copy, as JSON, and its path.
-        nearby: Its address for this process.
+        nearby: Its address for this process; empty: there is none without a certificate.
     """
 
     def __init__(
@@ -43,6 +43,11 @@ class Announcement:
         self._asking = asyncio.get_running_loop().create_task(self._say_what_is_missing())
 
     async def _say_what_is_missing(self) -> None:
+        if not self._nearby:
+            click.echo(
+                f"\n{self._name} is up at {self._base} and not ready yet: see {self._base}/health/ready"
+            )
+            return
         client = Client()
         try:
             reply = await client.endpoint(self._nearby, timeout_s=10).request("GET", "/health/ready")

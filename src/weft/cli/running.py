@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +23,12 @@ from weft.plan import Plans, check
 from weft.registry.components import Components
 from weft.serve.access import Access
 from weft.serve.application import Application
+from weft.serve.doors import Door
 from weft.serve.host import usable_cpus
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
 from weft.serve.worker import Worker
+from weft.spec.gateway import secrets_of
 from weft.spec.model import SecretRef, Spec
 from weft.spec.sources import load_whole
 
@@ -122,6 +124,8 @@ class Running(Struct):
     def find_secrets(self, plans: Plans, settings: Settings) -> dict[str, str]:
         """The secrets that the configs name; what is not set is said when the service starts."""
         names = {name for placed in plans.placed.values() for name in _secret_names(placed.config)}
+        if (front := self.spec().gateway) is not None:
+            names.update(secrets_of(front))
         return {name: value for name in sorted(names) if (value := settings.secret(name)) is not None}
 
     def fetch_models(self, plans: Plans, on_progress: Callable[[Progress], None]) -> None:
@@ -163,9 +167,15 @@ class Running(Struct):
             signing_key=worker.signing_key if worker else b"",
         )
 
-    def gateway(self, access: Access) -> Application:
-        """The gateway of an installation that is one process."""
-        return build.gateway(self.assembly(), access)
+    def gateway(self, worker: Worker | None = None) -> Application:
+        """The gateway: of an installation that is one process, or as one of its processes."""
+        assembly = self.assembly(worker)
+        front = assembly.spec.gateway
+        hosts, origins = (front.hosts, front.cors.origins) if front is not None else ((), ())
+        access = Access(self.token, hosts=[*self.hosts, *hosts], origins=origins)
+        if worker is None:
+            return build.gateway(assembly, access)
+        return build.gateway(assembly, access, process=worker.name, peers=worker.peers)
 
 
 def _secret_names(value: Any) -> list[str]:
@@ -196,18 +206,15 @@ def host_settings(settings: Settings, data: Path, *, offline: bool = False) -> H
 async def make(arguments: Any, worker: Worker) -> Application:
     """The application of one process of the supervisor's: the gateway, or one service."""
     running = msgspec.convert(arguments, Running)
-    assembly = running.assembly(worker)
     if not running.service:
-        access = Access(running.token, hosts=running.hosts)
-        return build.gateway(assembly, access, process=worker.name, peers=worker.peers)
-    return build.service(assembly, running.service, Access(hosts=["*"]))
+        return running.gateway(worker)
+    return build.service(running.assembly(worker), running.service, Access(hosts=["*"]))
 
 
 def run_processes(
     running: Running,
     plans: Plans,
-    host: str,
-    port: int,
+    doors: Sequence[Door],
     *,
     on_listening: Callable[[int], object],
     on_ready: Callable[[], object],
@@ -244,7 +251,7 @@ def run_processes(
             public=True,
         )
     )
-    return run_supervised(specs, host=host, port=port, options=options)
+    return run_supervised(specs, doors, options=options)
 
 
 def wanted_models(plans: Plans) -> list[tuple[str, str]]:

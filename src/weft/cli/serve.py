@@ -44,12 +44,12 @@ def _serve(
     from weft.cli.progress import ProgressBars
     from weft.cli.running import Running, host_settings
     from weft.cli.settings import from_environment
-    from weft.cli.up import LOOPBACK
     from weft.gateway import build
     from weft.plan import check
     from weft.registry.components import Components
     from weft.serve import ports
     from weft.serve.access import Access, new_token
+    from weft.serve.doors import LOOPBACK, Door
     from weft.serve.serving import run_single
     from weft.spec.load import loads
 
@@ -69,7 +69,7 @@ def _serve(
     def on_ready() -> None:
         click.echo(f"{component} is ready: http://{host}:{port}{f'  token: {token}' if token else ''}")
 
-    return run_single(app, host, port, on_ready=on_ready)
+    return run_single(app, [Door(host, port)], on_ready=on_ready)
 
 
 def _spec(component: str, config: str, info: Any) -> str:

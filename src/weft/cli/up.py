@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from weft.cli.ports import PORTS
 
 if TYPE_CHECKING:
     from weft.plan import Plans
+    from weft.serve.doors import Door
+    from weft.spec.gateway import GatewaySpec
 
 PORT = 8080
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -30,9 +32,7 @@ EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 )
 @click.option(
     "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; wider than loopback asks for a token.",
+    help="Address to listen on; wider than loopback asks for a token.  [default: 127.0.0.1]",
 )
 @click.option(
     "--allow-host", multiple=True, metavar="NAME", help="A name that this server may be reached under."
@@ -67,7 +67,7 @@ def _up(
     *,
     spec: str,
     port: int | None,
-    host: str,
+    host: str | None,
     allow_host: tuple[str, ...],
     placement: Path | None,
     data: Path | None,
@@ -90,7 +90,8 @@ def _up(
     from weft.cli.running import Running, host_settings, run_processes
     from weft.cli.settings import from_environment
     from weft.cli.specs import find
-    from weft.serve.access import Access, new_token
+    from weft.serve.access import new_token
+    from weft.serve.doors import is_closed
     from weft.serve.serving import run_single
 
     if ends_with_stdin:
@@ -103,8 +104,7 @@ def _up(
         workers=workers,
         host=host_settings(settings, data or settings.data_dir / path.stem, offline=offline),
         secrets={},
-        # Reached from everywhere, it is also called by this machine's own name, which no stranger's page has.
-        hosts=[*allow_host, *([_address(host)] if host in EVERYWHERE else [])],
+        hosts=list(allow_host),
     )
     running.host.hosts = list(allow_model_host)
     asked = placing.Asked(
@@ -114,11 +114,16 @@ def _up(
     keys = placing.place(running, asked, settings)
     plans = running.load()
     running.secrets = running.find_secrets(plans, settings) | keys
-    token = running.token = settings.access_token or new_token() if host not in LOOPBACK else None
-    wanted = _port(host, port)
+    front = running.spec().gateway
+    doors = _doors(front, host, port)
+    # Reached from everywhere, it is also called by this machine's own name, which no stranger's page has.
+    running.hosts += [_address(door.host) for door in doors if door.host in EVERYWHERE]
+    has_rules = front is not None and front.auth is not None
+    token = None if is_closed(doors) or has_rules else settings.access_token or new_token()
+    running.token = token
     if reload:
         again = [
-            "up", *_flags(path, placement, split=split, workers=workers), "--port", str(wanted), "--host", host,
+            "up", *_flags(path, placement, split=split, workers=workers), *(["--port", str(doors[0].port), "--host", doors[0].host] if front is None or host or port else []),
             "--ends-with-stdin", *(["--data", str(data)] if data else []), *(["--offline"] if offline else []),
             *(part for name in allow_host for part in ("--allow-host", name)),
             *(part for name in allow_model_host for part in ("--allow-model-host", name)), *asked.flags(),
@@ -132,20 +137,65 @@ def _up(
     if not offline:
         with ProgressBars() as bars:
             running.fetch_models(plans, bars.update)
-    base = f"http://{'localhost' if host in LOOPBACK else _address(host)}:{wanted}"
     name = next(iter(plans.values())).name if plans else path.stem
-    nearby = f"http://127.0.0.1:{wanted}" if host in EVERYWHERE else base
-    said = Announcement(name, base, token, _example(plans), nearby=nearby)
+    said = Announcement(name, _base(doors[0]), token, _example(plans), nearby=_nearby(doors))
     if split or workers > 1 or any(placed.at.kind == "process" for placed in plans.placed.values()):
-        return run_processes(running, plans, host, wanted, on_listening=said.started, on_ready=said.ready)
-    app = running.gateway(Access(token, hosts=running.hosts))
-    return run_single(app, host, wanted, on_started=said.started, on_ready=said.ready)
+        return run_processes(running, plans, doors, on_listening=said.started, on_ready=said.ready)
+    app = running.gateway()
+    return run_single(app, doors, on_started=said.started, on_ready=said.ready)
 
 
 def _flags(path: Path, placement: Path | None, *, split: bool, workers: int) -> list[str]:
     """What both ``weft up`` and ``weft check`` take."""
     placed = ["--placement", str(placement)] if placement else []
     return [str(path), *placed, *(["--split"] if split else []), "--workers", str(workers)]
+
+
+def _doors(front: GatewaySpec | None, host: str | None, port: int | None) -> list[Door]:
+    """Where it listens: what the command line says, else the Gateway file.
+
+    Raises:
+        PortTakenError: A port that was asked for is taken; nothing has been fetched or started.
+    """
+    from weft.serve import ports
+    from weft.serve.doors import Door, TlsFiles
+
+    if front is None or not front.listen or host is not None or port is not None:
+        asked = host if host is not None else "127.0.0.1"
+        return [Door(asked, _port(asked, port))]
+    folder = Path(front.marks.here.file).parent
+    found = []
+    for listen in front.listen:
+        address = listen.http or listen.https
+        if address is None:
+            continue  # gRPC has a server of its own
+        name, _, number = address.rpartition(":")
+        tls = None
+        if listen.tls is not None:
+            authority = listen.tls.client_ca
+            tls = TlsFiles(
+                str(folder / listen.tls.cert),
+                str(folder / listen.tls.key_),
+                str(folder / authority) if authority is not None else None,
+                listen.tls.client == "required",
+            )
+        found.append(Door(name.strip("[]"), int(number), tls))
+    for listener in ports.bind_all(found):
+        listener.close()
+    return found
+
+
+def _base(door: Door) -> str:
+    """A door's address for people."""
+    return f"{door.scheme}://{'localhost' if door.is_loopback else _address(door.host)}:{door.port}"
+
+
+def _nearby(doors: Sequence[Door]) -> str:
+    """The address of a door that this process can ask without a certificate; empty: there is none."""
+    for door in doors:
+        if door.tls is None:
+            return f"http://127.0.0.1:{door.port}" if door.host in EVERYWHERE else _base(door)
+    return ""
 
 
 def _port(host: str, port: int | None) -> int:

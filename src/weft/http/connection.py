@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_buffer",
+        "_certificate",
         "_closes_after",
         "_decoder",
         "_drain",
@@ -121,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._phase = _HEAD
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
         self._peer: str | None = None
+        self._certificate: Mapping[str, Any] | None = None
         self._buffer = b""
         self._head_bytes = b""
         self._head: RequestHead | None = None
@@ -151,6 +153,8 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=server.limits.write_high_water)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "unix"
+        if server.scheme == "https":
+            self._certificate = transport.get_extra_info("peercert") or None
         self._wait(server.limits.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
@@ -414,6 +418,7 @@ class Connection(asyncio.Protocol):
             self._peer,
             server.scheme,
             self._body,
+            self._certificate,
         )
         task = _start_task(self._run(request, head), server.loop)
         if not task.done():

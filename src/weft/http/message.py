@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, overload
@@ -153,6 +153,7 @@ class Request:
         headers: Its fields.
         peer: The client's IP address, ``"unix"`` on a Unix socket, None where unknown.
         scheme: ``http`` or ``https``.
+        certificate: The client's, as :meth:`ssl.SSLSocket.getpeercert` tells it; None: it showed none.
         body: The whole body, if it had arrived when the handler was called; else None until it has been read.
         scope: Free for the application.
     """
@@ -160,6 +161,7 @@ class Request:
     __slots__ = (
         "_source",
         "body",
+        "certificate",
         "headers",
         "method",
         "path",
@@ -181,6 +183,7 @@ class Request:
         peer: str | None = None,
         scheme: str = "http",
         source: BodySource | None = None,
+        certificate: Mapping[str, Any] | None = None,
     ) -> None:
         self.method = method
         self.path = path
@@ -190,6 +193,7 @@ class Request:
         self.body = body
         self.peer = peer
         self.scheme = scheme
+        self.certificate = certificate
         self.scope: Any = None
         self._source = source
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,7 +52,7 @@ class Child:
 
     Args:
         config: What it is told.
-        inherit: A socket that it inherits.
+        inherit: Sockets that it inherits, in the order of the addresses in ``config``.
         log: Where its crashes and restarts are written.
         backoff: Between them.
 
@@ -64,7 +65,7 @@ class Child:
     """
 
     def __init__(
-        self, config: WorkerConfig, *, inherit: socket.socket | None, log: Log, backoff: Backoff
+        self, config: WorkerConfig, *, inherit: Sequence[socket.socket], log: Log, backoff: Backoff
     ) -> None:
         self.config = config
         self.started = asyncio.Event()
@@ -168,8 +169,7 @@ class Child:
             )
         else:
             extra["start_new_session"] = True  # the same
-            if self._inherit is not None:
-                extra["pass_fds"] = (self._inherit.fileno(),)
+            extra["pass_fds"] = tuple(listener.fileno() for listener in self._inherit)
         # -P: the folder that weft was started in is no place to import modules from.
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -183,11 +183,12 @@ class Child:
         )
 
     def _config(self, process: Process) -> WorkerConfig:
-        if sys.platform == "win32" and self._inherit is not None and self.config.public is not None:
-            listen = msgspec.structs.replace(
-                self.config.public, fd=None, share=self._inherit.share(process.pid)
-            )
-            return msgspec.structs.replace(self.config, public=listen)
+        if sys.platform == "win32" and self._inherit:
+            public = [
+                msgspec.structs.replace(listen, fd=None, share=listener.share(process.pid))
+                for listen, listener in zip(self.config.public, self._inherit, strict=True)
+            ]
+            return msgspec.structs.replace(self.config, public=public)
         return self.config
 
     async def end(self, *, timeout_s: float) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from weft.errors import PortTakenError, UsageError
+from weft.serve.doors import Door
 
 LISTEN: Final = "0A"
 """The state LISTEN in ``/proc/net/tcp``."""
@@ -88,6 +90,22 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         # SO_REUSEPORT would let us in beside another program of this user that set it too: look first without.
         _bound(family, address, host, port, shared=False).close()
     return _bound(family, address, host, port, shared=shared)
+
+
+def bind_all(doors: Sequence[Door], *, shared: bool = False) -> list[socket.socket]:
+    """A bound socket for each address, or, where one is taken, none.
+
+    Raises: as :func:`bind`.
+    """
+    found: list[socket.socket] = []
+    try:
+        for door in doors:
+            found.append(bind(door.host, door.port, shared=shared))  # noqa: PERF401 - kept for closing
+    except BaseException:
+        for listener in found:
+            listener.close()
+        raise
+    return found
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]:

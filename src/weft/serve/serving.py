@@ -6,9 +6,9 @@ import asyncio
 import gc
 import os
 import signal
-import ssl as ssl_module
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from weft.http.server import Server, ServerLimits
 from weft.serve import ports
 from weft.serve.application import Application
+from weft.serve.doors import Certificates, Door, TlsFiles
 from weft.serve.health import Health
 
 R = TypeVar("R")
@@ -82,14 +83,12 @@ class Serving:
 
     Args:
         app: What to serve.
-        limits: Of the server.
-        ssl: For TLS.
+        limits: Of its servers.
         drain_timeout_s: How long work in flight may take to end.
         drain_delay_s: How long the application is served on after it says that it is not ready, so that load
             balancers that only ask now and then stop sending first.
 
     Attributes:
-        server: In front of ``app``.
         servers: All that are drained: further ones may be put in.
     """
 
@@ -98,14 +97,28 @@ class Serving:
         app: Application,
         *,
         limits: ServerLimits | None = None,
-        ssl: ssl_module.SSLContext | None = None,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
         drain_delay_s: float = 0.0,
     ) -> None:
         self.app = app
-        self.server = Server(app, on_error=app.on_error, limits=limits, ssl=ssl)
-        self.servers = [self.server]
+        self.servers: list[Server] = []
+        self._limits = limits
+        self._certificates = Certificates(app.log)
+        self._watch_certificates: asyncio.Task[None] | None = None
         self._drain_timeout_s, self._drain_delay_s = drain_timeout_s, drain_delay_s
+
+    async def listen(self, listener: socket.socket, tls: TlsFiles | None = None) -> None:
+        """Serve the application on a bound socket.
+
+        Raises:
+            UsageError: The files for TLS cannot be used.
+        """
+        context = self._certificates.context(tls)
+        if context is not None and self._watch_certificates is None:
+            self._watch_certificates = asyncio.create_task(self._certificates.watch())
+        server = Server(self.app, on_error=self.app.on_error, limits=self._limits, ssl=context)
+        self.servers.append(server)
+        await server.listen_socket(listener)
 
     async def run(
         self,
@@ -131,6 +144,8 @@ class Serving:
             watch.cancel()
             await self._drain(stop)
         finally:
+            if self._watch_certificates is not None:
+                self._watch_certificates.cancel()
             for server in self.servers:
                 await server.aclose()
             with suppress(TimeoutError):
@@ -198,8 +213,7 @@ def run_loop(main: Coroutine[Any, Any, R]) -> R:
 
 def run_single(
     app: Application,
-    host: str,
-    port: int,
+    doors: Sequence[Door],
     *,
     on_listening: Callable[[int], object] | None = None,
     on_started: Callable[[], object] | None = None,
@@ -207,43 +221,39 @@ def run_single(
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     drain_delay_s: float = 0.0,
     limits: ServerLimits | None = None,
-    ssl: ssl_module.SSLContext | None = None,
 ) -> int:
     """Serve ``app`` in this process until SIGTERM or Ctrl-C; a second one ends at once.
 
-    The port is taken before anything is started; while the application starts, it answers its health.
+    The ports are taken before anything is started; while the application starts, it answers its health.
 
     Args:
         app: What to serve.
-        host: Name or address.
-        port: 0 takes any free one.
-        on_listening: Called with the port once it is bound and answered.
+        doors: Its addresses, one at least.
+        on_listening: Called with the first one's port once all are bound and answered.
         on_started: Called when the start hooks are done; services elsewhere may not be ready.
         on_ready: Called when everything is ready for the first time.
         drain_timeout_s: As for :class:`Serving`.
         drain_delay_s: As for :class:`Serving`.
         limits: As for :class:`Serving`.
-        ssl: As for :class:`Serving`.
 
     Returns:
         The exit status: 0 after SIGTERM, 130 after Ctrl-C.
 
     Raises:
         PortTakenError: Somebody else listens there.
+        UsageError: The files for TLS cannot be used.
         WeftError: The application cannot start.
     """
-    listener = ports.bind(host, port)
-    bound = listener.getsockname()[1]
+    listeners: list[socket.socket] = []
 
     async def main() -> int:
         stop = Stop()
         stop.on_signals()
-        serving = Serving(
-            app, limits=limits, ssl=ssl, drain_timeout_s=drain_timeout_s, drain_delay_s=drain_delay_s
-        )
-        await serving.server.listen_socket(listener)
+        serving = Serving(app, limits=limits, drain_timeout_s=drain_timeout_s, drain_delay_s=drain_delay_s)
+        for door, listener in zip(doors, listeners, strict=True):
+            await serving.listen(listener, door.tls)
         if on_listening is not None:
-            on_listening(bound)
+            on_listening(listeners[0].getsockname()[1])
 
         async def started() -> None:
             if on_started is not None:
@@ -258,6 +268,8 @@ def run_single(
         return stop.exit_status
 
     try:
+        listeners.extend(ports.bind_all(doors))
         return run_loop(main())
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()

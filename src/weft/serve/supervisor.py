@@ -21,6 +21,7 @@ from typing import Any, Final
 from weft.errors import NotReadyError, UsageError
 from weft.serve import ports
 from weft.serve.child import Backoff, Child
+from weft.serve.doors import Door
 from weft.serve.log import Log
 from weft.serve.serving import DRAIN_TIMEOUT_S, Stop, run_loop
 from weft.serve.worker import Listen, WorkerConfig
@@ -78,13 +79,12 @@ class Supervisor:
 
     Args:
         processes: What to run.
-        host: The public address's name.
-        port: 0 takes any free one.
+        doors: The public addresses.
         options: See :class:`SupervisorOptions`.
         log: Where starts, crashes and restarts are written.
 
     Attributes:
-        port: The public port, known once constructed.
+        port: The first public one, known once constructed.
 
     Raises:
         PortTakenError: Somebody else listens on the public port.
@@ -95,18 +95,17 @@ class Supervisor:
         self,
         processes: Sequence[ProcessSpec],
         *,
-        host: str = "127.0.0.1",
-        port: int = 0,
+        doors: Sequence[Door] = (Door("127.0.0.1", 0),),
         options: SupervisorOptions | None = None,
         log: Log | None = None,
     ) -> None:
         self._specs = list(processes)
         self._check()
-        self._host = host
+        self._doors = doors
         self._options = options or SupervisorOptions()
         self._log = log or Log(name="supervisor")
-        self._public = self._bind(host, port) if any(spec.public for spec in self._specs) else None
-        self.port: int = self._public.getsockname()[1] if self._public is not None else 0
+        self._public = self._bind() if any(spec.public for spec in self._specs) else []
+        self.port: int = self._public[0].getsockname()[1] if self._public else 0
         self._folder: Path | None = None
         self.children: dict[str, list[Child]] = {}
 
@@ -122,20 +121,19 @@ class Supervisor:
                 )
             started.add(spec.name)
 
-    def _bind(self, host: str, port: int) -> socket.socket:
-        """Hold the public port from now on.
+    def _bind(self) -> list[socket.socket]:
+        """Hold the public ports from now on.
 
-        Where the system spreads connections over several sockets, each worker binds its own, and this one only keeps
-        the port; elsewhere the workers inherit this one.
+        Where the system spreads connections over several sockets, each worker binds its own, and these only keep the
+        ports; elsewhere the workers inherit these.
         """
         workers = sum(spec.replicas for spec in self._specs if spec.public)
-        if workers > 1 and ports.shares_ports():
-            self._shares = True
-            return ports.bind(host, port, shared=True)
-        self._shares = False
-        listener = ports.bind(host, port)
-        listener.listen(ports.BACKLOG)
-        return listener
+        self._shares = workers > 1 and ports.shares_ports()
+        listeners = ports.bind_all(self._doors, shared=self._shares)
+        if not self._shares:
+            for listener in listeners:
+                listener.listen(ports.BACKLOG)
+        return listeners
 
     async def run(self, stop: Stop) -> None:
         """Start everything, keep it running until asked to stop, and end it.
@@ -149,8 +147,8 @@ class Supervisor:
             await self._until_stopped(stop)
         finally:
             await self._end_all(stop)
-            if self._public is not None:
-                self._public.close()
+            for listener in self._public:
+                listener.close()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -179,7 +177,7 @@ class Supervisor:
         except TimeoutError as error:
             # Those that wait for others are not what is wrong, and the public ones are ready only when all others are.
             late = [child for child in self._all() if child.is_kept and not child.ready.is_set()]
-            late = [child for child in late if child.config.public is None] or late
+            late = [child for child in late if not child.config.public] or late
             listed = ", ".join(
                 f"{child.config.name} (it ended with {child.crash}, again and again)"
                 if child.crash
@@ -229,7 +227,7 @@ class Supervisor:
                         factory=spec.factory,
                         arguments=spec.arguments,
                         private=address,
-                        public=self._listen() if spec.public else None,
+                        public=self._listen() if spec.public else [],
                         endpoints=endpoints,
                         peers=peers,
                         signing_key=key,
@@ -237,7 +235,7 @@ class Supervisor:
                         pretty_log=self._log.pretty,
                         drain_timeout_s=self._options.drain_timeout_s,
                     ),
-                    inherit=self._public if spec.public and not self._shares else None,
+                    inherit=self._public if spec.public and not self._shares else [],
                     log=self._log,
                     backoff=self._options.backoff,
                 )
@@ -246,11 +244,13 @@ class Supervisor:
             for spec in self._specs
         }
 
-    def _listen(self) -> Listen:
-        assert self._public is not None
-        if self._shares:
-            return Listen(self._host, self.port)
-        return Listen(fd=self._public.fileno())
+    def _listen(self) -> list[Listen]:
+        return [
+            Listen(door.host, listener.getsockname()[1], tls=door.tls)
+            if self._shares
+            else Listen(fd=listener.fileno(), tls=door.tls)
+            for door, listener in zip(self._doors, self._public, strict=True)
+        ]
 
     def _private(self, name: str, number: int) -> str:
         if self._folder is not None:
@@ -294,8 +294,7 @@ def _with_path(address: str, path: str) -> str:
 
 def run_supervised(
     processes: Sequence[ProcessSpec],
-    host: str,
-    port: int,
+    doors: Sequence[Door],
     *,
     options: SupervisorOptions | None = None,
     log: Log | None = None,
@@ -307,7 +306,7 @@ def run_supervised(
 
     Raises: what :class:`Supervisor` and its ``run`` raise.
     """
-    supervisor = Supervisor(processes, host=host, port=port, options=options, log=log)
+    supervisor = Supervisor(processes, doors=doors, options=options, log=log)
 
     async def main() -> int:
         stop = Stop()

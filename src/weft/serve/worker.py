@@ -26,6 +26,7 @@ from weft.errors import ComponentError, RequestError, UsageError, WeftError
 from weft.http.server import Server
 from weft.serve import ports
 from weft.serve.application import Application
+from weft.serve.doors import TlsFiles
 from weft.serve.log import Log
 from weft.serve.scrape import snapshot_route
 from weft.serve.serving import DRAIN_TIMEOUT_S, Serving, Stop, run_loop
@@ -35,18 +36,20 @@ ORPHAN_GRACE_S: Final = 3.0
 
 
 class Listen(Struct, omit_defaults=True):
-    """The public address, as this worker gets at it.
+    """A public address, as this worker gets at it.
 
     Attributes:
         host, port: Bound by the worker itself, shared with its siblings.
         fd: An inherited listening socket instead.
         share: The same on Windows: what ``socket.share`` gave.
+        tls: None: plain HTTP.
     """
 
     host: str = ""
     port: int = 0
     fd: int | None = None
     share: bytes | None = None
+    tls: TlsFiles | None = None
 
 
 class WorkerConfig(Struct, omit_defaults=True):
@@ -57,7 +60,7 @@ class WorkerConfig(Struct, omit_defaults=True):
         factory: ``package.module:function``: ``async (arguments, worker) -> Application``.
         arguments: For the factory.
         private: Where it answers its siblings: ``unix:/path`` or ``http://127.0.0.1:port``.
-        public: Where it answers everybody; None: nowhere.
+        public: Where it answers everybody.
         endpoints: Service name to the private addresses of its processes.
         peers: Name of each process of this installation to its private address.
         signing_key: With which tenant, caller and readers are signed between the processes; new at each start.
@@ -69,7 +72,7 @@ class WorkerConfig(Struct, omit_defaults=True):
     factory: str
     arguments: Any
     private: str
-    public: Listen | None = None
+    public: list[Listen] = []
     endpoints: dict[str, list[str]] = {}
     peers: dict[str, str] = {}
     signing_key: bytes = b""
@@ -183,8 +186,8 @@ async def _run(config: WorkerConfig, commands: _Lines, report: Callable[[Report]
     async def on_started() -> None:
         if inner is not app:
             await inner.start()
-        if config.public is not None:
-            await serving.server.listen_socket(_public_socket(config.public))
+        for listen in config.public:
+            await serving.listen(_public_socket(listen), listen.tls)
         report(Report("started"))
 
     try:
