@@ -67,11 +67,13 @@ class Expression:
         text: As it was written.
         refs: Every reference that it reads, in the order written.
         type: Its type, as messages name it.
+        value: Its type: the alternatives of what it may be.
     """
 
     text: str
     refs: tuple[Reading, ...]
     type: str
+    value: t.Type
     _tree: Node
     _is_condition: bool
 
@@ -116,7 +118,7 @@ def compile_condition(text: str, *, resolve: Resolve, expect: type[bool] | None 
     type_ = checker.check(tree)
     if expect is bool:
         checker.want_bool(tree, type_, "a condition")
-    return Expression(text, tuple(checker.readings), t.show(type_), tree, expect is bool)
+    return Expression(text, tuple(checker.readings), t.show(type_), type_, tree, expect is bool)
 
 
 class _Checker:

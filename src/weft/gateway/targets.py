@@ -11,10 +11,8 @@ import msgspec
 
 from weft.contracts import Contract, Operation
 from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
+from weft.plan.front import ADDRESSING
 from weft.serve.problems import Place
-
-ADDRESSING = frozenset({"model", "stream", "stream_options", "user", "metadata"})
-"""Fields that the gateway itself consumes, or that ask for nothing."""
 
 
 @dataclass(eq=False)

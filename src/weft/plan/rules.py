@@ -6,10 +6,10 @@ compiles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from weft.errors import did_you_mean
+from weft.errors import WeftError, did_you_mean
 from weft.expressions import Expression, ExpressionError, Unresolved, compile_condition
 from weft.spec.model import Condition
 from weft.spec.problems import Problems
@@ -26,6 +26,18 @@ REQUEST_NAMES: Final[Mapping[str, Any]] = {
 }
 """What an expression about a request may read, with the types: the body as JSON, headers by names in lower case, who
 asks, and the model's name as the caller wrote it."""
+
+
+ROLE_NAMES: Final[Mapping[str, Any]] = {
+    name: REQUEST_NAMES[name] for name in ("caller", "tenant", "claims", "scopes")
+}
+"""What the condition of a role may read: who asks, and nothing of what they ask."""
+
+
+class TemplateError(WeftError):
+    """A template is wrong, or an expression in it."""
+
+    code = "template"
 
 
 def resolver(names: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -62,3 +74,66 @@ def compile_rule(
         mark = condition.mark_at(error.column, error.end_column)
         problems.add("bad-condition", f"{what}: {error.message}", mark, help=error.hint)
         return None
+
+
+def compile_template(text: str, *, names: Mapping[str, Any] = REQUEST_NAMES) -> tuple[str | Expression, ...]:
+    """The parts of a template: text as it is, and expressions whose values stand in it.
+
+    An expression is written ``${...}``; ``$${`` is ``${`` itself.
+
+    Raises:
+        TemplateError: An expression has no end, or is wrong.
+    """
+    parts: list[str | Expression] = []
+    resolve = resolver(names)
+    for is_expression, part in _holes(text):
+        if not is_expression:
+            parts.append(part)
+            continue
+        try:
+            parts.append(compile_condition(part, resolve=resolve, expect=None))
+        except ExpressionError as error:
+            raise TemplateError(f"in '{part}': {error.message}", hint=error.hint) from error
+    return tuple(parts)
+
+
+def _holes(text: str) -> Iterator[tuple[bool, str]]:
+    """The parts of a template, and of each whether it is an expression."""
+    at = 0
+    while (start := text.find("${", at)) >= 0:
+        if start > at and text[start - 1] == "$":
+            yield False, text[at : start - 1] + "${"
+            at = start + 2
+            continue
+        if start > at:
+            yield False, text[at:start]
+        end = _end_of_hole(text, start + 2)
+        yield True, text[start + 2 : end]
+        at = end + 1
+    if at < len(text):
+        yield False, text[at:]
+
+
+def _end_of_hole(text: str, at: int) -> int:
+    """Where the brace is that ends the expression that begins at ``at``: not one of a map, nor one in a string."""
+    depth, quote = 0, ""
+    start = at
+    while at < len(text):
+        character = text[at]
+        if quote:
+            if character == "\\":
+                at += 1
+            elif character == quote:
+                quote = ""
+        elif character in "'\"":
+            quote = character
+        elif character == "{":
+            depth += 1
+        elif character == "}":
+            if not depth:
+                return at
+            depth -= 1
+        at += 1
+    raise TemplateError(
+        f"'${{{text[start : start + 20]}' has no end", hint="${EXPRESSION}; write $${ for ${ itself"
+    )

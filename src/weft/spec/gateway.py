@@ -36,6 +36,14 @@ FIELD_PATH: Final = keys.Text(
 _SECONDS: Final = keys.Number("a number of seconds", 86_400)
 _SHARE: Final = keys.Whole("a share", 0, 1_000_000)
 
+ROLE_NAMES: Final[dict[str, Any]] = {
+    "claims": dict[str, Any],
+    "caller": str,
+    "tenant": str,
+    "scopes": list[str],
+}
+"""What the condition of a role is over, with its types."""
+
 PER: Final = ("key", "user", "tenant", "route", "model", "address")
 """What a limit may count by."""
 
@@ -108,7 +116,9 @@ class HeadersSpec:
 
     set_: dict[str, str] = field(
         default_factory=dict,
-        metadata=key(keys.Table(HEADER, keys.ANY_TEXT, "a mapping of headers to values"), "Set to these."),
+        metadata=key(
+            keys.Table(HEADER, keys.ANY_TEXT, "a mapping of headers to values"), "Set to these; templates."
+        ),
     )
     remove: tuple[str, ...] = field(
         default=(), metadata=key(keys.Items(HEADER, "a list of headers"), "Taken away.")
@@ -125,6 +135,13 @@ class TransformSpec:
         metadata=key(
             keys.Table(FIELD_PATH, keys.Expression(), "a mapping of fields to expressions"),
             "Fields that become the value of an expression over body, headers and caller.",
+        ),
+    )
+    template: dict[str, str] = field(
+        default_factory=dict,
+        metadata=key(
+            keys.Table(FIELD_PATH, keys.ANY_TEXT, "a mapping of fields to templates"),
+            "Fields that become a text with the values of ${EXPRESSION} in it; done with set.",
         ),
     )
     rename: dict[str, str] = field(
@@ -235,8 +252,31 @@ class BackendSpec:
             "Which endpoint is asked: the least busy, the quickest, or the one that had the same beginning.",
         ),
     )
+    prefix_chars: int = field(
+        default=1024,
+        metadata=key(
+            keys.Whole("a number of characters", 16, 65_536),
+            "How much of a prompt's beginning counts; with balance: prefix.",
+        ),
+    )
     health: str | None = field(
         default=None, metadata=key(PATH, "A path that is asked now and then: 2xx is well.")
+    )
+    health_s: float = field(default=5, metadata=key(_SECONDS, "Seconds between two looks; with health."))
+    unwell_after: int = field(
+        default=2,
+        metadata=key(keys.Whole("a number of looks", 1, 100), "Bad looks in a row that make it unwell."),
+    )
+    well_after: int = field(
+        default=1,
+        metadata=key(keys.Whole("a number of looks", 1, 100), "Good looks in a row that make it well again."),
+    )
+    idempotent: bool = field(
+        default=False,
+        metadata=key(
+            keys.Flag(),
+            "Whether asking twice is as good as asking once, where neither method nor contract says so.",
+        ),
     )
     hedge_after_s: float | None = field(
         default=None, metadata=key(_SECONDS, "Ask a second endpoint after so long; the first reply counts.")
@@ -464,6 +504,12 @@ class StateSpec:
         default=None,
         metadata=key(
             keys.Json(secrets=True), "Keys, accounts, audit, registry: postgresql://..., or {secret: NAME}."
+        ),
+    )
+    stale_s: float = field(
+        default=300,
+        metadata=key(
+            _SECONDS, "While PostgreSQL is away: how long the API keys that are known hold; then 503."
         ),
     )
     on_store_down: Literal["deny", "local_share"] = field(
