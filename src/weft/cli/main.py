@@ -23,6 +23,8 @@ COMMANDS = {
     "models": "List, fetch and remove model files; switch a running model.",
     "components": "List the components that are installed.",
     "registry": "List, add and remove live services.",
+    "keys": "Make, list, rotate and revoke API keys.",
+    "audit": "Show and verify the audit log.",
     "doctor": "Find out what is wrong with this machine.",
     "completion": "Print a shell's completion script.",
     "version": "Print Weft's version.",

@@ -114,7 +114,7 @@ class Gateway:
                     self._add_named(target, f"/v1/{target.name}")
         Anthropic(self).add_routes(self._app)
         models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
-        self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models)
+        self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models, needs="")
         names = [target.name for targets in self._targets.values() for target in targets]
         model = RouteDoc(
             summary="One model name.",
@@ -122,7 +122,7 @@ class Gateway:
             tags=("models",),
             named={"model": names[0]} if names else {},
         )
-        self._app.route("GET", "/v1/models/{model}", self._show, errors="openai", doc=model)
+        self._app.route("GET", "/v1/models/{model}", self._show, errors="openai", doc=model, needs="")
 
     def _add_contract(self, targets: Targets) -> None:
         operations = {name: operation for target in targets for name, operation in target.operations.items()}
@@ -167,7 +167,7 @@ class Gateway:
         handler = answer_of(target)
         if self.front is not None:
             handler = self.front.guarded(target, target.operation, route, answer_of)
-        self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES)
+        self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES, needs="")
 
     def answer(self, target: Target, operation: Operation, route: Route) -> Answer:
         """What answers ``operation`` of ``target``, in the forms of ``route``."""

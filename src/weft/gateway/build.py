@@ -11,6 +11,7 @@ from typing import Any, Final
 from weft.contracts import Contract
 from weft.contracts.dataprep import IngestRequest
 from weft.errors import UsageError
+from weft.gateway.access.desk import Desk
 from weft.gateway.app import Gateway
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
@@ -98,6 +99,9 @@ class Assembly:
         self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
         self._given, self.endpoints = secret, endpoints
         self.limits = Limits(spec.gateway) if spec.gateway is not None else None
+        self.desk: Desk | None = None
+        if spec.gateway is not None:
+            self.desk = Desk(spec.gateway, folder=self.folder, secret=self.secret, log=log)
 
     @property
     def spec(self) -> Spec:
@@ -213,6 +217,8 @@ def gateway(
     app = _untouched(assembly, access, first)
     services = assembly.services()
     health_routes(app)
+    if assembly.desk is not None:
+        assembly.desk.add_to(app)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
     megaservices = {key: _megaservice(plans[key], services) for key in _served_keys(assembly.spec, plans)}
     exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
@@ -355,6 +361,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
 
     def stages(rule: RouteSpec) -> list[Stage]:
         found: list[Stage] = []
+        if assembly.desk is not None and (access := assembly.desk.stage(rule)) is not None:
+            found.append(access)
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
         if limits is not None and (limit := limits.stage(rule)) is not None:

@@ -32,7 +32,7 @@ def add_pages(app: Application) -> None:
         doc = RouteDoc(
             summary="The chat page.", content_type="text/html", tags=("about",), hidden=path != "/"
         )
-        app.route("GET", path, _file(content, content_type), doc=doc)
+        app.route("GET", path, _file(content, content_type), doc=doc, needs="")
 
 
 def _file(content: bytes, content_type: str) -> RouteHandler:

@@ -116,7 +116,7 @@ Proceed = Callable[[Passage], Awaitable[Reply]]
 class Stage(Protocol):
     """One thing that a route does with its requests."""
 
-    async def __call__(self, passage: Passage, proceed: Proceed) -> Reply:
+    def __call__(self, passage: Passage, proceed: Proceed) -> Awaitable[Reply]:
         """Answer, or have the next stage answer.
 
         Safe to cancel at any point.

@@ -191,6 +191,7 @@ class Application:
         doc: RouteDoc | None = None,
         max_body_bytes: int | None = None,
         reads: Sequence[str] = JSON,
+        needs: str = "admin",
     ) -> None:
         """Answer ``method path`` with ``handler``.
 
@@ -203,12 +204,15 @@ class Application:
             doc: For OpenAPI; None: the route is not in it.
             max_body_bytes: A longer body is refused with 413, before it is read where its length is declared.
             reads: Content types of the body; any other is refused with 415.
+            needs: The role that a caller needs where an authenticator finds out who asks. Empty: it is for every
+                caller, or checks by itself. Said for each route that is not for administrators, so that none is
+                open because nobody thought of it.
 
         Raises:
             UsageError: It is routed already.
         """
         doc = doc if doc is not None else RouteDoc(hidden=True)
-        self.router.add(Route(method, path, handler, errors, open, tuple(reads), max_body_bytes, doc))
+        self.router.add(Route(method, path, handler, errors, open, tuple(reads), max_body_bytes, doc, needs))
 
     # Requests.
 

@@ -217,6 +217,6 @@ def documentation_routes(app: Application) -> None:
         return page(html.replace(SERVER, here), inline_style=style)
 
     about = RouteDoc(summary="This document.", content_type="application/json", tags=("about",))
-    app.route("GET", "/openapi.json", document, doc=about)
+    app.route("GET", "/openapi.json", document, doc=about, needs="")
     page_doc = RouteDoc(summary="The same as a page, for people.", content_type="text/html", tags=("about",))
-    app.route("GET", "/docs", docs, doc=page_doc)
+    app.route("GET", "/docs", docs, doc=page_doc, needs="")

@@ -181,6 +181,7 @@ def add_route(
         doc=replace(doc, form=FORM_SCHEMA) if takes_forms else doc,
         max_body_bytes=None if takes_forms else MAX_JSON_BYTES,
         reads=(*JSON, "multipart/form-data") if takes_forms else JSON,
+        needs="",  # in a gateway the stages of the target's route say who may
     )
 
 

@@ -64,6 +64,7 @@ class Route:
         is_open: Served without the access token, and while the application starts.
         reads: Content types of the body.
         max_body_bytes: A longer body is refused with 413; None leaves it to the server's own limit.
+        needs: The role that a caller needs where an authenticator finds out who asks; empty: it is for every caller.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Route:
     reads: tuple[str, ...]
     max_body_bytes: int | None
     doc: RouteDoc
+    needs: str = "admin"
 
 
 @dataclass(slots=True)

@@ -86,7 +86,7 @@ def metrics_route(
         return Response(200, (), render(merged(found)).encode(), CONTENT_TYPE)
 
     doc = RouteDoc(summary="Metrics, for Prometheus.", content_type="text/plain", tags=("about",))
-    app.route("GET", "/metrics", scrape, doc=doc)
+    app.route("GET", "/metrics", scrape, doc=doc, needs="metrics")
 
 
 async def _ask(endpoint: Endpoint) -> Snapshot | None:

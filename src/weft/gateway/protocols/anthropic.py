@@ -58,7 +58,13 @@ class Anthropic:
             examples={"whole": example, "streamed": example | {"stream": True}},
         )
         app.route(
-            "POST", "/v1/messages", self.create, errors="anthropic", doc=doc, max_body_bytes=MAX_JSON_BYTES
+            "POST",
+            "/v1/messages",
+            self.create,
+            errors="anthropic",
+            doc=doc,
+            max_body_bytes=MAX_JSON_BYTES,
+            needs="",
         )
 
     async def create(self, request: Request, context: Context) -> Response | StreamResponse:

@@ -68,7 +68,7 @@ class Upstreams:
                         f"{method} {rule.path} is served already, by what the contracts' own routes lead to",
                         hint=f"give the route to the upstream '{name}' another path",
                     )
-                app.route(method, rule.path, gate, errors=errors, doc=doc, reads=ANY)
+                app.route(method, rule.path, gate, errors=errors, doc=doc, reads=ANY, needs="")
 
 
 class Gate:

@@ -1,0 +1,181 @@
+"""The keys in the memory of one gateway process, kept true: a request costs a lookup and one SHA-256, and no database.
+
+Once a second the database is asked for what has changed since, so a key that was revoked anywhere is refused here within
+seconds. While the database is away the keys that are known go on holding, for a stated time; then requests with a key
+are answered 503, for nobody can know any more which of them hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from hmac import compare_digest
+from typing import Final
+
+from weft.context import Identity
+from weft.errors import StateError, UnauthorizedError, UnavailableError
+from weft.gateway.access.keys import KeyStore, StoredKey
+from weft.gateway.access.secret import ID_END, ID_START, digest_of, is_whole
+from weft.serve.log import Log
+
+POLL_S: Final = 1.0
+"""Between two looks for changes. With the time for an answer it stays well below the 5 seconds that are promised."""
+
+USED_EVERY_S: Final = 60.0
+"""How often it is written down which keys were used."""
+
+USED_COARSE_S: Final = 300.0
+"""A key whose last use is known to within so long is not written down again: one write per key and five minutes."""
+
+
+class KeyIndex:
+    """Finds the caller of a key.
+
+    Args:
+        store: The keys.
+        log: Where it is said that the database is away, and that it is back.
+        stale_s: How long the known keys hold while it is away.
+        now_s: The clock on the wall.
+        clock: One that never goes back.
+
+    Attributes:
+        trouble: Why the database cannot be asked; empty while it can.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        *,
+        log: Log,
+        stale_s: float,
+        now_s: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._log, self._stale_s = store, log, stale_s
+        self._now_s, self._clock = now_s, clock
+        self._keys: dict[str, StoredKey] = {}
+        self._used: dict[str, float] = {}
+        self._revision = 0
+        self._fresh_at: float | None = None
+        self._used_written_at = clock()
+        self._watch: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self.trouble = ""
+
+    def __len__(self) -> int:
+        return sum(not key.revoked_at for key in self._keys.values())
+
+    def find(self, shown: str) -> Identity:
+        """Whose key this is.
+
+        Raises:
+            UnauthorizedError: It is none, or does not hold any more.
+            UnavailableError: The database has been away for so long that nobody can know.
+        """
+        key = self._keys.get(shown[ID_START:ID_END])
+        if self.trouble and self.is_stale:
+            raise UnavailableError(f"API keys cannot be checked now: {self.trouble}")
+        if key is None:
+            raise _refusal(shown)
+        digest = digest_of(shown)
+        now_s = self._now_s()
+        if not compare_digest(digest, key.digest) and not (
+            now_s < key.old_until and compare_digest(digest, key.old_digest)
+        ):
+            raise _refusal(shown)
+        if key.revoked_at:
+            raise UnauthorizedError("this API key was revoked", hint="ask who made it for another one")
+        if key.expires_at and now_s >= key.expires_at:
+            raise UnauthorizedError("this API key has expired", hint="ask who made it for another one")
+        if now_s - key.used_at > USED_COARSE_S:
+            key.used_at = now_s
+            self._used[key.id] = now_s
+        return key.identity
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is known is too old to go by, or nothing is known yet."""
+        return self._fresh_at is None or self._clock() - self._fresh_at > self._stale_s
+
+    async def refresh(self) -> None:
+        """Take in what has changed.
+
+        Raises:
+            StateError: A newer Weft wrote the keys.
+            UnavailableError: The database is away.
+        """
+        async with self._turn:
+            asked_at = self._clock()
+            try:
+                changed = await self._store.changed_since(self._revision)
+            except UnavailableError as error:
+                if not self.trouble:
+                    self._log.warning(
+                        f"API keys cannot be looked after: {error.message}; those known hold for {self._stale_s:g} s more"
+                    )
+                self.trouble = error.message
+                raise
+            if self.trouble:
+                self._log.info("API keys are looked after again")
+                self.trouble = ""
+            self._fresh_at = asked_at
+            for key in changed:
+                self._keys[key.id] = key
+                self._revision = key.revision
+
+    async def start(self) -> None:
+        """Read the keys, and look after them until :meth:`stop`; a database that is away is waited for meanwhile.
+
+        Raises:
+            StateError: A newer Weft wrote the keys.
+        """
+        with suppress(UnavailableError):  # it has been said; keys are refused with 503 until it is there
+            await self.refresh()
+        self._watch = asyncio.create_task(self._look_after(), name="api keys")
+
+    async def stop(self) -> None:
+        """Look after them no longer; what was used last is written down."""
+        watch, self._watch = self._watch, None
+        if watch is None:
+            return
+        watch.cancel()
+        await asyncio.wait((watch,))
+        with suppress(UnavailableError):  # the last minutes of use are lost, which are coarse anyway
+            await self._write_used()
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self.refresh()
+                if self._clock() - self._used_written_at > USED_EVERY_S:
+                    await self._write_used()
+            except UnavailableError:
+                continue  # it has been said, and is asked again
+            except StateError as error:
+                # Another gateway was updated and has changed the tables: what is known holds for its time.
+                if not self.trouble:
+                    self._log.warning(f"API keys cannot be looked after: {error.message}")
+                self.trouble = error.message
+
+    async def _write_used(self) -> None:
+        self._used_written_at = self._clock()
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await self._store.note_used(used)
+        except UnavailableError:
+            self._used = used | self._used
+            raise
+
+
+def _refusal(shown: str) -> UnauthorizedError:
+    """Why a key is not let in, as far as it may be told to a stranger."""
+    if is_whole(shown):
+        return UnauthorizedError("this API key is not known here", hint="was it made for another gateway?")
+    return UnauthorizedError(
+        "this is no whole API key", hint="it may have been cut: weft_, 12 characters, _, 49 characters"
+    )
