@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +19,11 @@ from weft.gateway import examples, journal, opea
 from weft.gateway.front import Front
 from weft.gateway.passage import Reply
 from weft.gateway.protocols.anthropic import Anthropic
+from weft.gateway.protocols.responses import BOUNDS as RESPONSES
+from weft.gateway.protocols.responses import Responses
+from weft.gateway.protocols.shelf import MemoryShelf
 from weft.gateway.targets import Target, Targets
+from weft.gateway.versions.stage import path_of
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
 from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary
@@ -27,6 +32,20 @@ from weft.serve.streams import stream_reply
 
 MAX_REMEMBERED: Final = 1024
 """Spellings of model names of one route that need not be looked up again."""
+
+
+class ModelVersion(Struct, omit_defaults=True):
+    """One of several versions of a model name.
+
+    Attributes:
+        id: What ``model`` may say to have this one.
+        deprecated, sunset: Since when it should not be used, and when it ends.
+    """
+
+    id: str
+    version: str
+    deprecated: str | None = None
+    sunset: str | None = None
 
 
 class ModelEntry(Struct):
@@ -38,6 +57,7 @@ class ModelEntry(Struct):
         contract: What it can be asked.
         path: Where.
         version: Of a megaservice; empty for a service.
+        versions: All that can be asked, where there are several.
     """
 
     id: str
@@ -45,6 +65,7 @@ class ModelEntry(Struct):
     contract: str
     path: str
     version: str = ""
+    versions: list[ModelVersion] = []
     owned_by: str = "weft"
     object: str = "model"
 
@@ -113,6 +134,7 @@ class Gateway:
                 elif target.version:
                     self._add_named(target, f"/v1/{target.name}")
         Anthropic(self).add_routes(self._app)
+        Responses(self, MemoryShelf(RESPONSES)).add_routes(self._app)
         models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
         self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models, needs="")
         names = [target.name for targets in self._targets.values() for target in targets]
@@ -168,6 +190,10 @@ class Gateway:
         if self.front is not None:
             handler = self.front.guarded(target, target.operation, route, answer_of)
         self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES, needs="")
+        if self.front is not None and (versions := self.front.rule(target.name).versions):
+            one = replace(doc, summary=f"One version. {summary}", named={"version": versions[-1].version})
+            versioned = path_of(path, "{version}")
+            self._app.route("POST", versioned, handler, doc=one, max_body_bytes=MAX_JSON_BYTES, needs="")
 
     def answer(self, target: Target, operation: Operation, route: Route) -> Answer:
         """What answers ``operation`` of ``target``, in the forms of ``route``."""
@@ -199,7 +225,19 @@ class Gateway:
 
     def _entry(self, target: Target) -> ModelEntry:
         path = target.operation.routes[0].path if target.operation.routes else f"/v1/{target.name}"
-        return ModelEntry(target.name, self._created, target.contract.name, path, version=target.version)
+        rule = self.front.rule(target.name) if self.front is not None else None
+        versions = [
+            ModelVersion(f"{target.name}@{one.version}", one.version, one.deprecated, one.sunset)
+            for one in (rule.versions if rule is not None else ())
+        ]
+        return ModelEntry(
+            target.name,
+            self._created,
+            target.contract.name,
+            path,
+            version=target.version,
+            versions=versions,
+        )
 
 
 class _ByModel:

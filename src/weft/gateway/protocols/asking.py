@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from weft.context import Context
 from weft.errors import UnsupportedParameterError
 from weft.http.message import Request
 
@@ -28,6 +29,15 @@ def asking(request: Request, body: Mapping[str, Any]) -> Request:
     )
     asked.scope = request.scope
     return asked
+
+
+def owner_of(context: Context) -> str:
+    """Whose what is kept for a caller is: nobody of another tenant, and nobody else of the same, can name it."""
+    identity = context.identity
+    readers = None if context.readers is None else sorted(context.readers)
+    return _encode(
+        [context.tenant, context.caller, identity.key if not context.caller else "", readers]
+    ).decode()
 
 
 @contextmanager

@@ -56,13 +56,16 @@ class Telling:
     Args:
         reply: The chat reply.
         teller: Writes the other protocol.
+
+    Attributes:
+        is_over: Whether the last event has been told.
     """
 
-    __slots__ = ("_finish", "_is_over", "_pass_on", "_reader", "_teller")
+    __slots__ = ("_finish", "_pass_on", "_reader", "_teller", "is_over")
 
     def __init__(self, reply: StreamResponse, teller: Teller) -> None:
         self._pass_on, self._finish, self._teller = reply.pass_on, reply.finish, teller
-        self._reader, self._is_over = SSEReader(), False
+        self._reader, self.is_over = SSEReader(), False
 
     def pass_on(self, block: bytes) -> bytes:
         """The events that a block completes, in the other protocol."""
@@ -76,23 +79,23 @@ class Telling:
         if tail is None and error is not None:
             return None
         told = self._told(tail) if tail else b""
-        if not self._is_over:
-            self._is_over = True
+        if not self.is_over:
+            self.is_over = True
             told += self._teller.end()
         return told
 
     def _told(self, block: bytes) -> bytes:
         told = []
         for event in self._reader.feed(block):
-            if self._is_over or event.event != "message":
+            if self.is_over or event.event != "message":
                 continue  # what is added for those who know of it (the journal) has no words in another protocol
             if event.data == DONE:
-                self._is_over = True
+                self.is_over = True
                 told.append(self._teller.end())
                 continue
             said = self._read(event.data)
             if said.error is not None:
-                self._is_over = True
+                self.is_over = True
                 told.append(self._teller.fail(said.error))
             else:
                 told.append(self._teller.say(said))

@@ -1,0 +1,251 @@
+"""What is kept for a while so that its owner can come back to it: bounded in number, bytes and age.
+
+An owner sees nothing of another's: every name is looked up under its owner, who is never taken from what a caller sends.
+One owner who keeps much displaces only what is their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from weft.store import Database, Schema, Transaction
+
+_TABLE: Final = """\
+CREATE TABLE weft_shelf(
+  shelf TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, bytes BIGINT NOT NULL,
+  expires DOUBLE PRECISION NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (shelf, owner, name)
+)"""
+
+SCHEMA: Final = Schema("shelf", ((_TABLE, "CREATE INDEX weft_shelf_expires ON weft_shelf(shelf, expires)"),))
+"""``number`` counts up: the smallest of an owner is what they kept first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is kept.
+
+    Attributes:
+        entries, size: Of everybody, in number and bytes.
+        owner_entries, owner_size: Of one owner.
+        ttl_s: How long.
+    """
+
+    entries: int = 10_000
+    size: int = 256 * 1024 * 1024
+    owner_entries: int = 1_000
+    owner_size: int = 64 * 1024 * 1024
+    ttl_s: float = 3600.0
+
+
+class Shelf(Protocol):
+    """Keeps texts by owner and name."""
+
+    async def put(self, owner: str, name: str, body: bytes) -> None:
+        """Keep ``body``, in the place of what had that name; what is larger than the bounds is not kept."""
+        ...
+
+    async def claim(self, owner: str, name: str, body: bytes) -> bytes | None:
+        """Keep ``body`` unless there is something of that name: then that is given back, and nothing changes."""
+        ...
+
+    async def get(self, owner: str, name: str) -> bytes | None:
+        """What is kept; None: nothing, or no longer."""
+        ...
+
+    async def remove(self, owner: str, name: str) -> bool:
+        """Keep it no longer. False: there was nothing."""
+        ...
+
+
+@dataclass(slots=True)
+class _Kept:
+    body: bytes
+    expires: float
+
+
+class MemoryShelf:
+    """In this process.
+
+    Args:
+        bounds: How much is kept.
+        clock: Seconds.
+    """
+
+    def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bounds, self._clock = bounds, clock
+        # All, the oldest first; and of each owner, likewise. Every entry lives as long, so the oldest expires first.
+        self._all: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._owners: dict[str, OrderedDict[str, int]] = {}
+        self._sizes: dict[str, int] = {}
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    async def put(self, owner: str, name: str, body: bytes) -> None:
+        """See :class:`Shelf`."""
+        self._drop(owner, name)
+        self._forget()
+        if len(body) > self._bounds.owner_size:
+            return
+        self._all[owner, name] = _Kept(body, self._clock() + self._bounds.ttl_s)
+        self._owners.setdefault(owner, OrderedDict())[name] = len(body)
+        self._sizes[owner] = self._sizes.get(owner, 0) + len(body)
+        self.size += len(body)
+        self._make_room(owner)
+
+    async def claim(self, owner: str, name: str, body: bytes) -> bytes | None:
+        """See :class:`Shelf`."""
+        known = await self.get(owner, name)
+        if known is None:
+            await self.put(owner, name, body)
+        return known
+
+    async def get(self, owner: str, name: str) -> bytes | None:
+        """See :class:`Shelf`."""
+        self._forget()
+        kept = self._all.get((owner, name))
+        return kept.body if kept is not None else None
+
+    async def remove(self, owner: str, name: str) -> bool:
+        """See :class:`Shelf`."""
+        self._forget()
+        return self._drop(owner, name)
+
+    def _make_room(self, owner: str) -> None:
+        bounds, own = self._bounds, self._owners[owner]
+        while len(own) > bounds.owner_entries or self._sizes[owner] > bounds.owner_size:
+            self._drop(owner, next(iter(own)))
+        while len(self._all) > bounds.entries or self.size > bounds.size:
+            self._drop(*next(iter(self._all)))
+
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._all:
+            key, kept = next(iter(self._all.items()))
+            if kept.expires > now:
+                return
+            self._drop(*key)
+
+    def _drop(self, owner: str, name: str) -> bool:
+        kept = self._all.pop((owner, name), None)
+        if kept is None:
+            return False
+        size = self._owners[owner].pop(name)
+        self.size -= size
+        self._sizes[owner] -= size
+        if not self._owners[owner]:
+            del self._owners[owner], self._sizes[owner]
+        return True
+
+
+class DatabaseShelf:
+    """In a database, for all processes that use it.
+
+    Args:
+        database: Where.
+        shelf: The name of this shelf in it.
+        bounds: How much is kept.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self, database: Database, shelf: str, bounds: Bounds, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database, self._shelf, self._bounds, self._clock = database, shelf, bounds, clock
+        database.add(SCHEMA)
+
+    async def put(self, owner: str, name: str, body: bytes) -> None:
+        """See :class:`Shelf`."""
+        if len(body) > self._bounds.owner_size:
+            await self.remove(owner, name)
+            return
+        now = self._clock()
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "DELETE FROM weft_shelf WHERE shelf = ? AND expires <= ?", self._shelf, now
+            )
+            await transaction.execute(
+                "INSERT INTO weft_shelf(shelf, owner, name, body, bytes, expires, number) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (shelf, owner, name) DO UPDATE SET body = excluded.body, bytes = excluded.bytes, "
+                "expires = excluded.expires, number = excluded.number",
+                *self._row(owner, name, body, now),
+            )
+            await self._make_room(transaction, owner)
+
+    async def claim(self, owner: str, name: str, body: bytes) -> bytes | None:
+        """See :class:`Shelf`."""
+        now = self._clock()
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ? AND expires <= ?",
+                self._shelf, owner, name, now,
+            )  # fmt: skip
+            made = await transaction.execute(
+                "INSERT INTO weft_shelf(shelf, owner, name, body, bytes, expires, number) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (shelf, owner, name) DO NOTHING",
+                *self._row(owner, name, body, now),
+            )
+            if made:
+                return None
+            rows = await transaction.fetch(
+                "SELECT body FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ?",
+                self._shelf,
+                owner,
+                name,
+            )
+        return str(rows[0][0]).encode() if rows else None
+
+    async def get(self, owner: str, name: str) -> bytes | None:
+        """See :class:`Shelf`."""
+        rows = await self._database.fetch(
+            "SELECT body FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ? AND expires > ?",
+            self._shelf, owner, name, self._clock(),
+        )  # fmt: skip
+        return str(rows[0][0]).encode() if rows else None
+
+    async def remove(self, owner: str, name: str) -> bool:
+        """See :class:`Shelf`."""
+        async with self._database.transaction() as transaction:
+            count = await transaction.execute(
+                "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ? AND expires > ?",
+                self._shelf, owner, name, self._clock(),
+            )  # fmt: skip
+        return count > 0
+
+    def _row(self, owner: str, name: str, body: bytes, now: float) -> tuple[object, ...]:
+        expires = now + self._bounds.ttl_s
+        return self._shelf, owner, name, body.decode(), len(body), expires, time.time_ns()
+
+    async def _make_room(self, transaction: Transaction, owner: str) -> None:
+        """Drop the oldest of this owner, and of all, beyond what may be kept."""
+        bounds = self._bounds
+        for where, values, entries, size in (
+            ("AND owner = ?", (owner,), bounds.owner_entries, bounds.owner_size),
+            ("", (), bounds.entries, bounds.size),
+        ):
+            rows = await transaction.fetch(
+                f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM weft_shelf WHERE shelf = ? {where}",  # noqa: S608 - of the two texts above
+                self._shelf, *values,
+            )  # fmt: skip
+            count, total = int(rows[0][0]), int(rows[0][1])
+            if count <= entries and total <= size:
+                continue
+            oldest = await transaction.fetch(
+                f"SELECT owner, name, bytes FROM weft_shelf WHERE shelf = ? {where} ORDER BY number",  # noqa: S608 - as above
+                self._shelf, *values,
+            )  # fmt: skip
+            for whose, name, bytes_ in oldest:
+                if count <= entries and total <= size:
+                    break
+                await transaction.execute(
+                    "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ?",
+                    self._shelf,
+                    whose,
+                    name,
+                )
+                count, total = count - 1, total - int(bytes_)
