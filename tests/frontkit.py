@@ -19,7 +19,7 @@ from weft.serve.access import Access
 from weft.serve.application import Application
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
-from weft.spec.load import load
+from weft.spec.sources import load_whole
 
 TALK = """\
 apiVersion: weft/v1
@@ -80,6 +80,7 @@ class FrontRig:
         folder: Where its files and its state are.
         log: What it wrote.
         app: Of the gateway that was started last.
+        built: What it was put together from.
         url: Where that answers.
     """
 
@@ -87,6 +88,7 @@ class FrontRig:
         self.folder, self.stack = folder, stack
         self.log = io.StringIO()
         self.app: Application | None = None
+        self.built: build.Assembly | None = None
         self.url = ""
         (folder / "chat.py").write_text(CHAT)
 
@@ -94,7 +96,7 @@ class FrontRig:
         """What one process needs, from the text of a spec."""
         path = self.folder / "front.yaml"
         path.write_text(text)
-        spec, components = load(str(path)), Components()
+        spec, components = load_whole(str(path)), Components()
         settings = HostSettings(
             cache_dir=str(self.folder / "cache"), data_dir=str(self.folder / "data"), offline=True
         )
@@ -112,7 +114,8 @@ class FrontRig:
 
     async def gateway(self, text: str, access: Access | None = None, **options: Any) -> Endpoint:
         """Start a gateway from the text of a spec; what it gives asks that gateway."""
-        self.app = build.gateway(self.assembly(text, **options), access or Access())
+        self.built = self.assembly(text, **options)
+        self.app = build.gateway(self.built, access or Access())
         self.url = await served(self.app, self.stack)
         client = Client()
         self.stack.push_async_callback(client.aclose)

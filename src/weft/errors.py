@@ -24,6 +24,7 @@
         ├── NotFoundError             404  (``ModelNotFoundError`` for an unknown model name)
         ├── MethodNotAllowedError     405
         ├── ConflictError             409
+        ├── GoneError                 410  a version of a route has ended
         ├── PayloadTooLargeError      413
         ├── UnsupportedMediaTypeError 415
         ├── OverloadedError           429  a bounded queue is full; has ``retry_after_s``
@@ -251,6 +252,14 @@ class ConflictError(RequestError):
 
     code = "conflict"
     status = 409
+    type = "invalid_request_error"
+
+
+class GoneError(RequestError):
+    """What was here has ended, as was announced."""
+
+    code = "gone"
+    status = 410
     type = "invalid_request_error"
 
 

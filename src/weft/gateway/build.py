@@ -26,6 +26,8 @@ from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
 from weft.gateway.transform import TransformStage
 from weft.gateway.upstream.routes import Upstreams
+from weft.gateway.versions.mirror import MirrorStage
+from weft.gateway.versions.stage import VersionStage, versions_of
 from weft.host import Host
 from weft.megaservice import Services
 from weft.models import Progress
@@ -69,6 +71,10 @@ class Assembly:
         check: Compiles a spec as this installation was started; None: in one process.
         endpoints: Service to the addresses at which the supervisor runs it.
         signing_key: With which processes of this installation sign identities.
+
+    Attributes:
+        targets: Of the gateway, by model name, each in its versions.
+        on_stop: What its stages have to end.
     """
 
     def __init__(
@@ -98,6 +104,8 @@ class Assembly:
         self.signer = ContextSigner(signing_key) if signing_key else None
         self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
         self._given, self.endpoints = secret, endpoints
+        self.targets: dict[str, list[Target]] = {}
+        self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.limits = Limits(spec.gateway) if spec.gateway is not None else None
         self.desk: Desk | None = None
         if spec.gateway is not None:
@@ -222,6 +230,9 @@ def gateway(
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
     megaservices = {key: _megaservice(plans[key], services) for key in _served_keys(assembly.spec, plans)}
     exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
+    for key, target in megaservices.items():
+        target.build_id = assembly.build_id(plans[key])
+        assembly.targets.setdefault(target.name, []).append(target)
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
     Gateway(app, [*megaservices.values(), *exposed], front).add_routes()
     if front is not None:
@@ -233,6 +244,7 @@ def gateway(
             app.build_id = assembly.build_id(assembly.plans[first.key])
         for key, target in megaservices.items():
             plan = assembly.plans[key]
+            target.build_id = assembly.build_id(plan)
             target.switch(consumed=plan.consumed, unsupported=target.unsupported, component=target.component)
         for target in exposed:
             now = _exposed(assembly, target.name, services)
@@ -243,6 +255,7 @@ def gateway(
     app.on_stop.append(services.aclose)
     switcher = Switcher(assembly.choosing, services, app, log=assembly.log, on_commit=switched)
     app.on_stop.append(switcher.stop)
+    app.on_stop += assembly.on_stop
     choices = Choices(
         assembly.choosing,
         services,
@@ -363,10 +376,17 @@ def stages_of(assembly: Assembly) -> StagesOf:
         found: list[Stage] = []
         if assembly.desk is not None and (access := assembly.desk.stage(rule)) is not None:
             found.append(access)
+        versions = versions_of(rule, assembly.targets.get(rule.target, ()))
+        if versions:
+            found.append(VersionStage(rule, versions))
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
         if limits is not None and (limit := limits.stage(rule)) is not None:
             found.append(limit)
+        if any(version.spec.mirror for version in versions):
+            mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)
+            assembly.on_stop.append(mirror.stop)
+            found.append(mirror)
         return found
 
     return stages

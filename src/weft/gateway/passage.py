@@ -109,6 +109,12 @@ class Passage:
         exchange = self._exchange
         exchange.headers = [*(exchange.headers or ()), (name, value)]
 
+    def answered_by(self, target: Target, headers: Sequence[tuple[str, str]]) -> None:
+        """Have another target answer, and say on the reply what is to be said of it."""
+        exchange = self._exchange
+        self.target, exchange.build_id = target, target.build_id
+        exchange.headers = [*exchange.headers, *headers] if exchange.headers is not None else list(headers)
+
 
 Proceed = Callable[[Passage], Awaitable[Reply]]
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from weft.contracts import Contract, Operation
-from weft.errors import ModelNotFoundError, UnsupportedParameterError, nearest
+from weft.errors import ModelNotFoundError, UnsupportedParameterError, did_you_mean, nearest
+from weft.gateway.versions.numbers import order
 from weft.plan.front import ADDRESSING
 from weft.serve.problems import Place
 
@@ -32,6 +33,7 @@ class Target:
         unsupported: Request fields that it cannot honour.
         description: For people.
         component: What it is, for errors.
+        build_id: What it was made of; empty: what the application says.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Target:
     unsupported: frozenset[str] = frozenset()
     description: str = ""
     component: str = ""
+    build_id: str = ""
 
     @property
     def place(self) -> Place:
@@ -98,8 +101,10 @@ class Targets:
         self._by_name: dict[str, Target] = {}
         for target in self._targets:
             for name in _names(target):
-                # Several versions of one name: the one that was declared last wins for the shorter names.
-                self._by_name[name] = target
+                # Several versions of one name: the highest has the shorter names.
+                other = self._by_name.get(name)
+                if other is None or order(other.version) <= order(target.version):
+                    self._by_name[name] = target
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -119,6 +124,10 @@ class Targets:
         """The model names, each once, in the order of declaration."""
         return list(dict.fromkeys(target.name for target in self._targets))
 
+    def versions(self, name: str) -> list[str]:
+        """The versions of a model name, in the order of declaration."""
+        return [target.version for target in self._targets if target.name == name and target.version]
+
     def get(self, model: str) -> Target:
         """The target that ``model`` names; the only one there is when it is empty.
 
@@ -128,14 +137,21 @@ class Targets:
         found = self._by_name.get(model)
         if found is not None:
             return found
-        names = self.names()
+        names, (base, at, version) = self.names(), model.partition("@")
+        if at and base in names:
+            versions = self.versions(base)
+            raise ModelNotFoundError(
+                f"there is no version '{version}' of '{base}'" if versions else f"'{base}' has no versions",
+                param="model",
+                hint=did_you_mean(version, versions, what="versions") if versions else f"ask for '{base}'",
+            )
         if not model and len(self._targets) == 1:
             return self._targets[0]
         if not model:
             message = "the request names no model" if names else "nothing here answers this route"
         else:
             message = f"there is no model '{model}' here"
-        close = nearest(model.partition("@")[0], names) if model else None
+        close = nearest(base, names) if model else None
         hint = (
             f"models: {', '.join(names)}" if names else "expose a service in the spec, or add a megaservice"
         )

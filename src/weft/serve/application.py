@@ -108,6 +108,7 @@ class Exchange:
         named: The path's named segments.
         headers: Go onto the reply, whatever it is.
         endings: Called with the status when the request has ended, in whatever way: 499 is a client that left.
+        build_id: Of what answers, where the application has several; None: the application's own.
     """
 
     context: Context
@@ -119,6 +120,7 @@ class Exchange:
     named: dict[str, str] | None = None
     headers: list[tuple[str, str]] | None = None
     endings: list[Callable[[int], None]] | None = None
+    build_id: str | None = None
 
 
 class Application:
@@ -459,7 +461,7 @@ class Application:
     def _headers(self, exchange: Exchange, response: Response | StreamResponse) -> list[tuple[str, str]]:
         headers = [("x-request-id", exchange.context.request_id), *response.headers]
         if self.build_id:
-            headers.append(("x-weft-build", self.build_id))
+            headers.append(("x-weft-build", exchange.build_id or self.build_id))
         if exchange.headers is not None:
             headers += exchange.headers
         if response.content_type.startswith("text/html"):

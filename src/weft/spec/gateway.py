@@ -107,6 +107,9 @@ class VersionSpec:
     sunset: str | None = field(
         default=None, metadata=key(DAY, "When it ends; in the header Sunset. From then on: 410.")
     )
+    notice: str | None = field(
+        default=None, metadata=key(URL, "A page about its end; in the header Link.")
+    )
     marks: Marks = _marks()
 
 
