@@ -215,7 +215,8 @@ def _given(spec: TransformSpec) -> Iterator[tuple[str, str, str, Any]]:
     """What a request has after the transformation: key, what is written there, the field, and its value if it is known."""
     for key, paths in (("set", spec.set_), ("template", spec.template)):
         for path in paths:
-            yield key, path, path, None
+            if path not in spec.rename:  # else it is only there until it is renamed
+                yield key, path, path, None
     for old, new in spec.rename.items():
         yield "rename", old, new, None
     for path, value in spec.defaults.items():

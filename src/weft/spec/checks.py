@@ -6,9 +6,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from weft.errors import did_you_mean
+from weft.spec.changes import check_headers, check_transform
 from weft.spec.gateway import (
     AuthSpec,
     GatewaySpec,
+    HeadersSpec,
     LimitSpec,
     ListenSpec,
     OidcSpec,
@@ -220,16 +222,17 @@ def _limit(spec: LimitSpec, problems: Problems) -> None:
     _one_of(spec, ("requests", "tokens", "cost", "concurrent"), "a limit", problems)
     if spec.queue and spec.concurrent is None:
         problems.add("conflicting-keys", "'queue' goes with 'concurrent'", spec.marks.key("queue"))
-
-
-def _transform(spec: TransformSpec, problems: Problems) -> None:
-    for name, bounds in spec.clamp.items():
-        if len(bounds) != 2 or bounds[0] > bounds[1]:
+    for name in ("requests", "tokens", "cost"):
+        rate = getattr(spec, name)
+        if rate is None or name in spec.marks.faulty:
+            continue
+        amount, _, unit = rate.partition("/")
+        if float(amount) == 0 or (name != "cost" and "." in amount):
             problems.add(
                 "bad-value",
-                f"the bounds of '{name}' are two numbers, the least first",
-                spec.marks.value("clamp", name),
-                help="max_tokens: [1, 2048]",
+                f"'{rate}' allows no whole number of {name}" if name != "cost" else f"'{rate}' allows nothing",
+                spec.marks.value(name),
+                help=f"{name}: 30/min instead of 0.5/s" if unit == "s" and float(amount) else None,
             )
 
 
@@ -369,7 +372,8 @@ CHECKS: Final[dict[type[Any], Check]] = {
     Place: _place,
     ListenSpec: _listen,
     LimitSpec: _limit,
-    TransformSpec: _transform,
+    TransformSpec: check_transform,
+    HeadersSpec: check_headers,
     RouteSpec: _route,
     AuthSpec: _auth,
     OidcSpec: _oidc,

@@ -90,12 +90,8 @@ def found(value: Any, parts: Parts) -> list[Any]:
     """Every value that the path leads to."""
     values = [value]
     for name in parts:
-        inner: list[Any] = []
-        for one in values:
-            for item in one if isinstance(one, list) else (one,):
-                if isinstance(item, dict) and name in item:
-                    inner.append(item[name])
-        values = inner
+        holders = [item for one in values for item in (one if isinstance(one, list) else (one,))]
+        values = [holder[name] for holder in holders if isinstance(holder, dict) and name in holder]
     return values
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import msgspec
+
 from weft.context import Identity
 from weft.errors import InternalError, InvalidRequestError, PayloadTooLargeError, RequestError
-from weft.expressions import Expression, ExpressionError, compile_condition
+from weft.expressions import ExpressionError, compile_condition
 from weft.gateway.transform.fields import ABSENT, Edit, NoObjectError, edited, parts_of, removed, size_within
 from weft.http.message import Headers
-from weft.plan.rules import REQUEST_NAMES, resolver
+from weft.plan.rules import REQUEST_NAMES, compile_template, resolver
 from weft.spec.gateway import TransformSpec
 
 MAX_BYTES: Final = 32 * 1024 * 1024
@@ -69,10 +71,36 @@ _READERS: Final[dict[str, Callable[[Seen], Any]]] = {
 }
 
 
-def compiled(text: str, *, expect: type[bool] | None) -> tuple[Expression, Callable[[Seen], Any]]:
-    """An expression over a request, which has passed the check of its file, and what evaluates it."""
+Evaluate = Callable[[Seen], Any]
+
+
+def evaluator(text: str, *, expect: type[bool] | None = None) -> tuple[Evaluate, frozenset[str]]:
+    """What evaluates an expression that has passed the check of its file, and the names that it reads."""
     expression = compile_condition(text, resolve=resolver(REQUEST_NAMES), expect=expect)
-    return expression, expression.bind(_READERS.__getitem__)
+    return expression.bind(_READERS.__getitem__), frozenset(expression.roots)
+
+
+def template_evaluator(text: str) -> tuple[Evaluate, frozenset[str]]:
+    """What fills a template in that has passed the check of its file, and the names that it reads."""
+    parts = compile_template(text)
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) == len(parts):
+        whole = "".join(texts)
+        return lambda _seen: whole, frozenset()
+    roots = frozenset(name for part in parts if not isinstance(part, str) for name in part.roots)
+    filled = [part if isinstance(part, str) else part.bind(_READERS.__getitem__) for part in parts]
+
+    def fill(seen: Seen) -> str:
+        return "".join(part if isinstance(part, str) else as_text(part(seen)) for part in filled)
+
+    return fill, roots
+
+
+def as_text(value: Any) -> str:
+    """A value in a template: a text as it is, null as nothing, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +129,15 @@ class Transform:
 
     Attributes:
         steps: In the order in which they are done.
-        reads_values: Whether what is done depends on more than which fields there are.
+        reads_values: Whether what is done depends on more than which fields there are, and their numbers.
+        needles: Where only what is there can change: what JSON has in it if something of that is there. Else empty.
     """
 
     def __init__(self, spec: TransformSpec, *, of: Literal["request", "response"] = "request") -> None:
         self._of = of
         self.steps: tuple[Step, ...] = (
-            *(self._set(path, condition.text) for path, condition in spec.set_.items()),
+            *(self._set(path, condition.text, *evaluator(condition.text)) for path, condition in spec.set_.items()),
+            *(self._set(path, text, *template_evaluator(text)) for path, text in spec.template.items()),
             *(self._rename(old, new) for old, new in spec.rename.items()),
             *(
                 Step("remove", path, "", self._editing(path, removed, makes=False))
@@ -122,7 +152,13 @@ class Transform:
                 for path, (low, high) in spec.clamp.items()
             ),
         )  # fmt: skip
-        self.reads_values = bool(spec.set_)
+        self.reads_values = bool(spec.set_ or spec.template)
+        makes_nothing = all(step.kind in ("rename", "remove") for step in self.steps)
+        self.needles = (
+            tuple(b'"%b"' % step.path.rpartition(".")[2].encode() for step in self.steps)
+            if makes_nothing
+            else ()
+        )
         self._apply = tuple(step.apply for step in self.steps)
 
     def __call__(self, seen: Seen) -> Any:
@@ -139,6 +175,9 @@ class Transform:
         if self.reads_values and not size_within(body, MAX_BYTES):
             raise self.too_large()
         return body
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
 
     def too_large(self) -> RequestError:
         """The error for what would be too large."""
@@ -164,10 +203,9 @@ class Transform:
     def _no_object(self, where: str, path: str) -> RequestError:
         return self._misfit(f"'{where}' is no object, and this route has '{path}' in it", where)
 
-    def _set(self, path: str, text: str) -> Step:
-        expression, evaluate = compiled(text, expect=None)
+    def _set(self, path: str, text: str, evaluate: Evaluate, roots: frozenset[str]) -> Step:
         parts = parts_of(path)
-        is_callers = bool({"body", "headers"} & set(expression.roots))
+        is_callers = bool({"body", "headers"} & roots)
 
         def apply(body: Any, seen: Seen) -> Any:
             try:
@@ -183,10 +221,10 @@ class Transform:
 
     def _failed(self, path: str, error: ExpressionError, *, is_callers: bool) -> RequestError:
         """The caller's fault where the expression reads what they sent; else the file's."""
-        said = f"this route sets '{path}' from the {self._of}, which does not have what that needs: {error.message}"
         if self._of == "request" and is_callers:
+            said = f"'{path}' is made of other fields of the request, and cannot be made of these: {error.message}"
             return InvalidRequestError(said, param=path)
-        return InternalError(said)
+        return InternalError(f"this route sets '{path}' of the {self._of}, and cannot: {error.message}")
 
     def _rename(self, old: str, new: str) -> Step:
         source, target = parts_of(old), parts_of(new)

@@ -51,3 +51,109 @@ async def test_clamped_fields_stay_within_their_bounds(rig: FrontRig, sent: Any,
 async def test_removed_fields_do_not_reach_the_model(rig: FrontRig) -> None:
     """What is taken away is not refused as a field that nothing reads."""
     assert (await seen(rig, {"seed": 3, "prompt": "x"}, request="{remove: [seed, prompt]}")).seed is None
+
+
+async def test_either_name_of_the_answers_length_is_clamped(rig: FrontRig) -> None:
+    """A caller who writes max_completion_tokens does not get past the bounds of max_tokens."""
+    asked = await seen(rig, {"max_completion_tokens": 4096}, request="{clamp: {max_tokens: [1, 64]}}")
+    assert (asked.max_tokens, asked.max_completion_tokens) == (None, 64)
+
+
+async def test_fields_are_set_by_expressions_over_request_and_caller(rig: FrontRig) -> None:
+    """The example of the specification: a prompt becomes the messages, and is taken away."""
+    change = (
+        "{set: {messages: \"has(body.prompt) ? [{'role': 'user', 'content': body.prompt}] : body.messages\", "
+        "user: \"tenant + '/' + headers['x-team']\"}, remove: [prompt]}"
+    )
+    gateway = await rig.gateway(route(request=change))
+    status, reply, _ = await ask(gateway, headers={"x-team": "red"}, prompt="Hi there")
+    assert status == 200, reply
+    asked = rig.requests()[-1]
+    assert [(m.role, m.content) for m in asked.messages] == [("user", "Hi there")]
+    assert asked.user == "default/red"
+    assert (await ask(gateway, headers={"x-team": "red"}))[0] == 200
+    assert rig.requests()[-1].messages[0].content == "Hello?"
+
+
+async def test_templates_put_values_into_a_text(rig: FrontRig) -> None:
+    """Text stays, expressions become their values: a text as it is, anything else as JSON, null as nothing."""
+    change = "{template: {user: \"${tenant}-${body.n}-${body.tags}-${body.none}-$${x}-${'a}b'}\"}, remove: [tags, none, n]}"
+    asked = await seen(rig, {"n": 2, "tags": ["a"], "none": None}, request=change)
+    assert asked.user == 'default-2-["a"]--${x}-a}b'
+
+
+async def test_the_order_is_the_same_whatever_the_file_says(rig: FrontRig) -> None:
+    """set, rename, remove, defaults, clamp: each sees what those before it have made."""
+    change = (
+        "{clamp: {max_tokens: [1, 64], seed: [0, 5]}, defaults: {temperature: 0.5}, remove: [temperature, limit], "
+        "rename: {budget: max_tokens}, set: {budget: body.limit}}"
+    )
+    asked = await seen(rig, {"limit": 1000, "temperature": 0.1, "budget": 3, "seed": 7}, request=change)
+    assert (asked.max_tokens, asked.temperature, asked.seed) == (64, 0.5, 5)
+
+
+async def test_nested_fields(rig: FrontRig) -> None:
+    """Paths lead into objects, which are made where they are not there."""
+    change = "{defaults: {metadata.a.b: 1}, remove: [metadata.c], set: {metadata.who: caller}}"
+    asked = await seen(rig, {"metadata": {"c": 2, "d": 3}}, request=change)
+    assert asked.metadata == {"d": 3, "who": "", "a": {"b": 1}}
+    assert (await seen(rig, {}, request=change)).metadata == {"who": "", "a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "keys", "param", "said"),
+    [
+        ({"max_tokens": "many"}, "{clamp: {max_tokens: [1, 64]}}", "max_tokens", "'max_tokens' is a number from 1 to 64"),
+        ({"max_tokens": True}, "{clamp: {max_tokens: [1, 64]}}", "max_tokens", "'max_tokens' is a number from 1 to 64"),
+        ({"metadata": 5}, "{defaults: {metadata.a: 1}}", "metadata", "'metadata' is no object"),
+        ({}, "{set: {user: body.name}}", "user", "'body' has no field 'name'"),
+        ({"name": 5}, "{set: {user: \"'u-' + body.name\"}}", "user", "'+' joins strings or lists"),
+    ],
+)  # fmt: skip
+async def test_a_request_that_does_not_fit_is_the_callers_fault(
+    rig: FrontRig, sent: Any, keys: str, param: str, said: str
+) -> None:
+    """400, with the field and what is wrong with it; the model is not asked."""
+    gateway = await rig.gateway(route(request=keys))
+    status, reply, _ = await ask(gateway, **sent)
+    assert (status, reply["error"]["param"]) == (400, param)
+    assert said in reply["error"]["message"]
+    assert rig.requests() == []
+
+
+async def test_an_expression_over_who_asks_that_fails_is_the_files_fault(rig: FrontRig) -> None:
+    """The caller can mend nothing: 500, and the message says what the route does."""
+    gateway = await rig.gateway(route(request="{set: {user: claims.department}}"))
+    status, reply, _ = await ask(gateway)
+    assert status == 500
+    assert "this route sets 'user' of the request, and cannot: 'claims' has no field 'department'" in str(
+        reply
+    )
+
+
+async def test_every_way_to_the_target_is_changed(rig: FrontRig) -> None:
+    """The route's own path, which is OPEA's form, and the contract's."""
+    gateway = await rig.gateway(route(request="{clamp: {max_tokens: [1, 64]}}"))
+    for path in ("/v1/greet", "/v1/chat/completions"):
+        assert (await ask(gateway, path, stream=False, max_tokens=999))[0] == 200
+        assert rig.requests()[-1].max_tokens == 64
+
+
+async def test_a_field_that_is_sent_twice_reaches_the_model_once(rig: FrontRig) -> None:
+    """What was checked is what is handed on, whoever would have read the other one."""
+    gateway = await rig.gateway(route(request="{clamp: {max_tokens: [1, 64]}}"))
+    body = (
+        b'{"model": "talk", "messages": [{"role":"user","content":"x"}], "max_tokens": 999, "max_tokens": 5}'
+    )
+    reply = await gateway.request(
+        "POST", "/v1/chat/completions", body, headers=[("content-type", "application/json")]
+    )
+    assert (reply.status, rig.requests()[-1].max_tokens) == (200, 5)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'"text"', b"{", b"\xff"])
+async def test_what_is_no_object_is_refused(rig: FrontRig, body: bytes) -> None:
+    """A body that cannot be changed does not pass unchanged."""
+    gateway = await rig.gateway(route(request="{clamp: {max_tokens: [1, 64]}}"))
+    reply = await gateway.request("POST", "/v1/greet", body, headers=[("content-type", "application/json")])
+    assert reply.status == 400
