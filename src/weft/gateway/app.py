@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from dataclasses import replace
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -25,7 +24,6 @@ from weft.gateway.protocols.responses import Responses
 from weft.gateway.protocols.shelf import MemoryShelf
 from weft.gateway.targets import Target, Targets
 from weft.gateway.versions.stage import path_of
-from weft.gateway.versions.stage import path_of
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
 from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary
@@ -34,20 +32,6 @@ from weft.serve.streams import stream_reply
 
 MAX_REMEMBERED: Final = 1024
 """Spellings of model names of one route that need not be looked up again."""
-
-
-class ModelVersion(Struct, omit_defaults=True):
-    """One of several versions of a model name.
-
-    Attributes:
-        id: What ``model`` may say to have this one.
-        deprecated, sunset: Since when it should not be used, and when it ends.
-    """
-
-    id: str
-    version: str
-    deprecated: str | None = None
-    sunset: str | None = None
 
 
 class ModelVersion(Struct, omit_defaults=True):
@@ -206,10 +190,6 @@ class Gateway:
         if self.front is not None:
             handler = self.front.guarded(target, target.operation, route, answer_of)
         self._app.route("POST", path, handler, doc=doc, max_body_bytes=MAX_JSON_BYTES, needs="")
-        if self.front is not None and (versions := self.front.rule(target.name).versions):
-            one = replace(doc, summary=f"One version. {summary}", named={"version": versions[-1].version})
-            versioned = path_of(path, "{version}")
-            self._app.route("POST", versioned, handler, doc=one, max_body_bytes=MAX_JSON_BYTES, needs="")
         if self.front is not None and (versions := self.front.rule(target.name).versions):
             one = replace(doc, summary=f"One version. {summary}", named={"version": versions[-1].version})
             versioned = path_of(path, "{version}")
