@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 from collections.abc import Iterator
@@ -46,3 +47,9 @@ def _threads_end() -> Iterator[None]:
     for thread in left:
         thread.join(10)
     assert [thread.name for thread in left if thread.is_alive()] == []
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: tests that collect garbage need not walk through modules and cases each time."""
+    gc.collect()
+    gc.freeze()

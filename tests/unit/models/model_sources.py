@@ -117,12 +117,14 @@ def serving() -> Iterator[FileServer]:
     http.state = state  # type: ignore[attr-defined]
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield state
-    if state.gate is not None:
-        state.gate.set()
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    try:
+        yield state
+    finally:
+        if state.gate is not None:
+            state.gate.set()
+        http.shutdown()
+        thread.join()
+        http.server_close()
 
 
 def wheel(members: dict[str, bytes]) -> bytes:

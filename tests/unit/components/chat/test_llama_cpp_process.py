@@ -22,6 +22,8 @@ class Talk:
         return self.stopped
     def stop(self): self.stopped = True
 
+# A shell that starts programs in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 engine = Engine(Path(sys.argv[1]), window=512, slots=1, batch=32, threads=2, prompt_cache_mib=0)
 talk = Talk()
