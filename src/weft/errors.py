@@ -374,9 +374,14 @@ class BackendReplyError(ServiceError):
 
 
 class UnreachableError(ServiceError):
-    """No connection to the server: refused, no route, no such name, or TLS failed."""
+    """No connection to the server: refused, no route, no such name, or TLS failed.
+
+    Attributes:
+        was_sent: Whether there was a connection, and the request may have arrived.
+    """
 
     code = "unreachable"
+    was_sent = False
 
 
 class UnavailableError(ServiceError):

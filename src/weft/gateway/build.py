@@ -236,7 +236,7 @@ def gateway(
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
     Gateway(app, [*megaservices.values(), *exposed], front).add_routes()
     if front is not None:
-        Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools.clock).add_routes(app)
+        Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools).add_routes(app)
 
     def switched() -> None:
         """What is told of a service is what is true of the one that took its place."""

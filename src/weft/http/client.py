@@ -526,6 +526,7 @@ class Endpoint:
 
     def _unreachable(self, path: str, started: float, error: Exception) -> UnreachableError:
         unreachable = UnreachableError(f"the connection ended before the reply ({error})")
+        unreachable.was_sent = True
         unreachable.at(endpoint=self.url + path, elapsed_s=time.monotonic() - started)
         return unreachable
 

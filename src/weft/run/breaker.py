@@ -94,6 +94,15 @@ class Breaker:
             self._opened_ns = self._clock.now_ns()
         self._probing = False
 
+    def settle(self, error: BaseException | None) -> None:
+        """However the request ended; None is well."""
+        if error is None:
+            self.succeeded()
+        elif isinstance(error, RequestError):
+            self.failed(error)
+        else:
+            self.abandoned()
+
     def abandoned(self) -> None:
         """The request was cancelled: it says nothing about the service."""
         self._probing = False

@@ -565,6 +565,13 @@ class GatewaySpec:
     routes: tuple[RouteSpec, ...] = field(
         metadata=key(keys.Items(keys.Block(RouteSpec, "a route"), "a list of routes"), "What it serves.")
     )
+    limits: tuple[LimitSpec, ...] = field(
+        default=(),
+        metadata=key(
+            keys.Items(keys.Block(LimitSpec, "a limit"), "a list of limits"),
+            "How much is allowed over all routes together, beside what each route says.",
+        ),
+    )
     auth: AuthSpec | None = field(default=None, metadata=key(keys.Block(AuthSpec, "auth"), "Who may call."))
     prices: dict[str, PriceSpec] = field(
         default_factory=dict,

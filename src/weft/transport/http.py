@@ -14,6 +14,9 @@ from weft.errors import BackendReplyError, DeadlineError, RequestError, ServiceE
 from weft.http.client import Client, Endpoint, StreamReply, status_error
 from weft.http.message import Headers
 from weft.http.wire import ReplyHead, encode_headers
+from weft.spec.gateway import BackendSpec
+from weft.transport.attempts import Attempts, Budget
+from weft.transport.balance import beginning_of
 from weft.transport.base import Call, StreamCall
 from weft.transport.clock import Clock, SystemClock
 from weft.transport.replicas import Replica, Replicas
@@ -51,6 +54,11 @@ class HttpTransport:
         timeout_s: For a reply, where the request has no deadline.
         clock: For leaving a failing replica alone.
         headers: Sent with each request (an ``authorization``, say).
+        spec: How several addresses are used, where the Gateway file says so.
+        budget: Of the process's retries; with ``spec``.
+
+    Attributes:
+        replicas: The addresses, for whoever watches them.
     """
 
     streams_wire = True
@@ -67,21 +75,28 @@ class HttpTransport:
         timeout_s: float = TIMEOUT_S,
         clock: Clock | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        spec: BackendSpec | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.service, self.component, self.contract = service, component, contract
         self.endpoint: str | None = ", ".join(urls)
         self._signer, self._timeout_s = signer, timeout_s
         static = encode_headers([("content-type", "application/json"), *headers])
-        self._replicas = Replicas(
-            [client.endpoint(url, timeout_s=timeout_s, headers=static) for url in urls],
-            clock or SystemClock(),
+        clock = clock or SystemClock()
+        self.replicas = Replicas(
+            [client.endpoint(url, timeout_s=timeout_s, headers=static) for url in urls], clock, spec
         )
+        self._attempts: Attempts[Any] | None = None
+        if spec is not None and budget is not None:
+            self._attempts = Attempts(self.replicas, budget, clock, discard=_give_up)
 
     def bind(self, operation: str) -> Call:
         """See :class:`weft.transport.base.Bindable`."""
         asked = self.contract.operations[operation]
-        replicas = self._replicas
+        replicas, attempts = self.replicas, self._attempts
         asks = [self._asking(asked, endpoint) for endpoint in replicas.endpoints]
+        if attempts is not None:
+            return self._again(asked, asks, attempts)
         if len(asks) == 1:
             return asks[0]  # with nothing to choose from, nothing need be known of it
 
@@ -96,6 +111,28 @@ class HttpTransport:
             return response
 
         return ask
+
+    def _again(self, asked: Operation, asks: Sequence[Call], attempts: Attempts[Any]) -> Call:
+        """Asks as the Gateway file says: again, elsewhere, or twice."""
+        replicas = self.replicas
+        repeatable = asked.idempotent or replicas.spec.idempotent
+
+        async def ask(request: Any) -> Any:
+            async def send(replica: Replica) -> Any:
+                return await asks[replica.index](request)
+
+            key, deadline_ns = self._key(request), _deadline_ns()
+            response, replica = await attempts.ask(
+                send, key=key, repeatable=repeatable, deadline_ns=deadline_ns
+            )
+            replicas.succeeded(replica)
+            return response
+
+        return ask
+
+    def _key(self, request: Any) -> bytes:
+        replicas = self.replicas
+        return beginning_of(request, replicas.spec.prefix_chars) if replicas.uses_prefix else b""
 
     def _asking(self, asked: Operation, endpoint: Endpoint) -> Call:
         """Asks one address for whole replies, with everything made beforehand that is the same each time."""
@@ -143,16 +180,16 @@ class HttpTransport:
 
             async def send() -> StreamReply:
                 nonlocal asking
-                reply, asking = await self._open(asked, request)
+                reply, asking = await self._first(asked, request)
                 return reply
 
             def settle(error: BaseException | None) -> None:
                 if asking is None:
                     return
                 if error is None:
-                    self._replicas.succeeded(asking)
+                    self.replicas.succeeded(asking)
                 else:
-                    self._replicas.failed(asking, error)
+                    self.replicas.failed(asking, error)
 
             return EventStream(send, ContractReader(asked), settle)
 
@@ -168,7 +205,7 @@ class HttpTransport:
 
     async def ready(self) -> bool:
         """See :class:`weft.transport.base.Transport`: whether any replica is."""
-        for endpoint in self._replicas.endpoints:
+        for endpoint in self.replicas.endpoints:
             try:
                 reply = await endpoint.request("GET", "/health/ready", timeout_s=READY_TIMEOUT_S)
             except RequestError:
@@ -204,32 +241,49 @@ class HttpTransport:
         timeout = b"%bx-weft-timeout-ms: %d\r\n" % (lines, left_ms)
         return timeout, min(latest, deadline)
 
-    async def _open(self, operation: Operation, request: Any) -> Opened:
+    async def _first(self, operation: Operation, request: Any) -> Opened:
+        """Have a stream from one address, of those that there are."""
+        replicas, attempts = self.replicas, self._attempts
+        body = streamed(request)
+
+        async def send(replica: Replica) -> StreamReply:
+            return await self._open(operation, body, replica.endpoint)
+
+        if attempts is not None:
+            repeatable = operation.idempotent or replicas.spec.idempotent
+            return await attempts.ask(
+                send, key=self._key(request), repeatable=repeatable, deadline_ns=_deadline_ns()
+            )
+        replica = replicas.choose()
+        try:
+            return await send(replica), replica
+        except BaseException as error:
+            replicas.failed(replica, error)
+            raise
+
+    async def _open(self, operation: Operation, body: bytes, endpoint: Endpoint) -> StreamReply:
         """Send a request for a stream; returns when the head is there and says that one comes."""
         route = operation.routes[0] if operation.routes else INVOKE
         now = time.monotonic()
         headers, deadline = self._prepare(now)
         timeout_s = deadline - now
         headers += b"accept: text/event-stream\r\n"
-        body = streamed(request)
-        replica = self._replicas.choose()
-        endpoint, path = replica.endpoint, route.path
+        reply = await endpoint.stream(
+            route.method,
+            route.path,
+            body,
+            headers=headers,
+            timeout_s=timeout_s,
+            idle_timeout_s=timeout_s,
+            idempotent=operation.idempotent,
+        )
         try:
-            reply = await endpoint.stream(
-                route.method,
-                path,
-                body,
-                headers=headers,
-                timeout_s=timeout_s,
-                idle_timeout_s=timeout_s,
-                idempotent=operation.idempotent,
-            )
             if reply.status != 200 or content_type(reply.headers) != b"text/event-stream":
                 await self._refuse(endpoint, route, reply)
-        except BaseException as error:
-            self._replicas.failed(replica, error)
+        except BaseException:
+            await reply.aclose()
             raise
-        return reply, replica
+        return reply
 
     async def _refuse(self, endpoint: Endpoint, route: Route, reply: StreamReply) -> None:
         """Say what is wrong with a reply that is no stream."""
@@ -242,6 +296,17 @@ class HttpTransport:
         else:
             failure = failure_of(route.method, route.path, reply.status, reply.headers, body)
         raise placed(failure, endpoint.url + route.path, reply.elapsed_s)
+
+
+def _deadline_ns() -> int | None:
+    context = current.get(None)
+    return None if context is None or context.deadline is None else int(context.deadline * 1e9)
+
+
+def _give_up(reply: Any) -> None:
+    """End a reply that came second."""
+    if isinstance(reply, StreamReply):
+        reply.body.close()
 
 
 def check(url: str, method: str, path: str, head: ReplyHead, body: bytes, elapsed_s: float) -> None:

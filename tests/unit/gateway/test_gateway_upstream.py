@@ -96,7 +96,7 @@ async def test_what_is_secret_or_of_one_connection_is_not_handed_on(rig: FrontRi
         "cookie": "session=1",
         "x-api-key": "ours",
         "x-forwarded-for": "10.1.2.3",
-        "x-weft-context": "forged",
+        "x-weft-tenant": "forged",
         "x-weft-timeout-ms": "5000",
         "te": "trailers",
         "x-private": "1",

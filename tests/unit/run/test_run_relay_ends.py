@@ -92,7 +92,7 @@ async def test_a_client_that_goes_away_frees_the_replica() -> None:
     try:
         reply = await client.endpoint(urls[1]).stream("POST", "/")
         assert await reply.body.take() == EVENT
-        (replica,) = transport._replicas._replicas
+        (replica,) = transport.replicas.all
         assert replica.in_flight == 1
         await reply.aclose()
         async with asyncio.timeout(10):

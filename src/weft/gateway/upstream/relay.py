@@ -6,21 +6,26 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from weft.context import Context
-from weft.errors import DeadlineError, NotFoundError
+from weft.errors import BackendStatusError, DeadlineError, NotFoundError, OverloadedError, RequestError
 from weft.gateway.passage import Passage, Reply
 from weft.gateway.upstream.headers import ReplyHeaders, RequestHeaders
+from weft.gateway.upstream.usage import UsageReader
 from weft.http.body import ReplyBody
-from weft.http.client import Endpoint
+from weft.http.client import wait_of
 from weft.http.message import Request, Response, StreamResponse
 from weft.http.wire import ReplyHead
+from weft.run import Breaker
 from weft.serve.application import CLIENT_GONE, named
 from weft.serve.problems import Place, as_request_error, error_event
 from weft.serve.streams import DEADLINE_GRACE_S
 from weft.spec.gateway import RouteSpec
+from weft.transport.attempts import Attempts, Budget
+from weft.transport.balance import beginning
+from weft.transport.clock import Clock
 from weft.transport.replicas import Replica, Replicas
 
 TIMEOUT_S: Final = 600.0
@@ -29,8 +34,20 @@ TIMEOUT_S: Final = 600.0
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that may be sent twice, as HTTP has them."""
 
+ELSEWHERE: Final = frozenset({429, 502, 503, 504})
+"""Replies that say that the server, or who stands before it, is in trouble: another address may do better. A 500 may
+well be what this very request comes to everywhere."""
+
 _NO_BODY: Final = frozenset({"GET", "HEAD", "DELETE"})
 _SEGMENT = re.compile(r"\{([^{}]*)\}")
+
+
+class Sent(NamedTuple):
+    """A reply as far as it is here: whole, or its body is on its way."""
+
+    head: ReplyHead
+    payload: bytes | ReplyBody
+    url: str
 
 
 class Relay:
@@ -39,18 +56,29 @@ class Relay:
     Args:
         rule: The route; it has an upstream.
         replicas: Chooses among its addresses.
+        budget: Of the process's retries.
+        clock: Time.
+        breaker: The circuit to it.
+
+    Attributes:
+        place: What is said of it in errors.
+        replicas, attempts: For whoever watches them.
     """
 
-    def __init__(self, rule: RouteSpec, replicas: Replicas) -> None:
+    def __init__(
+        self, rule: RouteSpec, replicas: Replicas, *, budget: Budget, clock: Clock, breaker: Breaker
+    ) -> None:
         upstream = rule.upstream
         assert upstream is not None  # a route to an upstream has one
-        self._rule, self._replicas = rule, replicas
+        self._rule, self.replicas, self._breaker = rule, replicas, breaker
         self.place = Place(rule.target, "upstream")
+        self.attempts = Attempts(replicas, budget, clock, judge=_fault, discard=_discard)
         self._path = upstream.path or rule.path
         self._is_fixed = "{" not in self._path
         self._timeout_s = rule.timeout_s or TIMEOUT_S
+        self._counts = any(limit.tokens or limit.cost for limit in rule.limits)
         replaced = [*upstream.headers, *(("authorization",) if upstream.api_key is not None else ())]
-        reads_reply = rule.response is not None or rule.cache is not None or bool(rule.limits)
+        reads_reply = rule.response is not None or rule.cache is not None or self._counts
         self._requests = RequestHeaders(
             forward=upstream.forward, replaced=replaced, keeps_coding=not reads_reply
         )
@@ -62,58 +90,66 @@ class Relay:
         Raises:
             ServiceError: It cannot be reached, breaks HTTP's rules, or does not answer in time.
         """
-        request = passage.request
+        request, context, breaker = passage.request, passage.context, self._breaker
         body = request.body
         if body is None:
             body = await request.read()
+        path = self._target(request)
+        lines = self._lines(request, context, body)
+        key = beginning(body, self.replicas.spec.prefix_chars) if self.replicas.uses_prefix else b""
+        deadline = context.deadline
+
+        async def send(replica: Replica) -> Sent:
+            return await self._send(replica, request.method, path, lines, deadline)
+
+        is_admitted = False
         try:
-            return await self._ask(passage, self._replicas.choose(), request, body)
-        except Exception as error:
+            breaker.admit()
+            is_admitted = True
+            sent, replica = await self.attempts.ask(
+                send,
+                key=key,
+                repeatable=request.method in IDEMPOTENT or self.replicas.spec.idempotent,
+                deadline_ns=int(deadline * 1e9) if deadline is not None else None,
+            )
+        except BaseException as error:
+            if is_admitted:
+                breaker.settle(error)
             self.place.name(error)
             raise
+        return self._reply(passage, sent, replica)
 
-    async def _ask(self, passage: Passage, replica: Replica, request: Request, body: bytes) -> Reply:
-        try:
-            head, payload = await self._send(replica.endpoint, request, body, passage.context)
-        except BaseException as error:
-            self._replicas.failed(replica, error)
-            raise
-        headers, content_type = self._replies.fields(head)
-        if isinstance(payload, bytes):
-            self._replicas.succeeded(replica)
-            if request.method != "HEAD":
-                return Response(head.status, headers, payload, content_type)
-        return self._streamed(passage, replica, head.status, headers, content_type, payload)
+    def _target(self, request: Request) -> str:
+        path = self._path if self._is_fixed else self._filled(request)
+        return f"{path}?{request.query}" if request.query else path
+
+    def _lines(self, request: Request, context: Context, body: bytes) -> bytes:
+        """What is sent after the lines that are the same each time: the rest of the head, and the body."""
+        lines = self._requests.lines(request.headers)
+        own = context.request_id.encode("latin-1")
+        if body or request.method not in _NO_BODY:
+            return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (lines, own, len(body), body)
+        return b"%bx-request-id: %b\r\n\r\n" % (lines, own)
 
     async def _send(
-        self, endpoint: Endpoint, request: Request, body: bytes, context: Context
-    ) -> tuple[ReplyHead, bytes | ReplyBody]:
-        started = time.monotonic()
-        deadline = started + self._timeout_s
-        if context.deadline is not None and context.deadline < deadline:
-            deadline = context.deadline
+        self, replica: Replica, method: str, path: str, lines: bytes, deadline: float | None
+    ) -> Sent:
+        endpoint, started = replica.endpoint, time.monotonic()
+        latest = started + self._timeout_s
+        if deadline is not None and deadline < latest:
+            latest = deadline
             if deadline <= started:
                 raise DeadlineError("the time allowed for the request was up", endpoint=endpoint.url)
-        method = request.method
-        path = self._path if self._is_fixed else self._filled(request)
-        if request.query:
-            path = f"{path}?{request.query}"
-        lines = self._requests.lines(request.headers)
-        own = b"x-request-id: %b\r\n" % context.request_id.encode("latin-1")
-        start = endpoint.start(method, path)
-        if body or method not in _NO_BODY:
-            message = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (start, lines, own, len(body), body)
-        else:
-            message = b"%b%b%b\r\n" % (start, lines, own)
-        return await endpoint.relay(
+        head, payload = await endpoint.relay(
             path,
-            message,
+            endpoint.start(method, path) + lines,
             started,
-            deadline,
+            latest,
             idle_timeout_s=self._timeout_s,
             is_resendable=method in IDEMPOTENT,
             is_head_request=method == "HEAD",
         )
+        return Sent(head, payload, endpoint.url)
 
     def _filled(self, request: Request) -> str:
         """The upstream's path, with the values of the route's named segments."""
@@ -127,33 +163,39 @@ class Relay:
 
         return _SEGMENT.sub(value, self._path)
 
-    def _streamed(
-        self,
-        passage: Passage,
-        replica: Replica,
-        status: int,
-        headers: list[tuple[str, str]],
-        content_type: str,
-        payload: bytes | ReplyBody,
-    ) -> StreamResponse:
-        """A reply whose body is still on its way: it goes from connection to connection."""
+    def _reply(self, passage: Passage, sent: Sent, replica: Replica) -> Reply:
+        head, payload = sent.head, sent.payload
+        headers, content_type = self._replies.fields(head)
+        fault = _fault(sent)
+        if fault is not None or not self._breaker.is_calm:
+            self._breaker.settle(fault)
         if isinstance(payload, bytes):
-            return StreamResponse(_nothing(), status, headers, content_type)
-        relayed = Relayed(payload, passage.context, self.place, is_events=is_events(content_type))
+            self._settle(replica, fault)
+            if self._counts and head.is_json:
+                UsageReader(passage.context).read(payload)
+            if passage.request.method != "HEAD":
+                return Response(head.status, headers, payload, content_type)
+            return StreamResponse(_nothing(), head.status, headers, content_type)
+        events = is_events(content_type)
+        relayed = Relayed(payload, passage.context, self.place, is_events=events)
 
         def ended(status: int) -> None:
             relayed.end()
-            if relayed.failure is not None:
-                self._replicas.failed(replica, relayed.failure)
-            elif status == CLIENT_GONE:
-                self._replicas.failed(replica, asyncio.CancelledError())
-            else:
-                self._replicas.succeeded(replica)
+            failure = relayed.failure
+            if failure is not None:
+                self._breaker.settle(failure)
+            left = asyncio.CancelledError() if status == CLIENT_GONE else None
+            self._settle(replica, failure or fault or left)
 
         passage.on_end(ended)
-        if relayed.is_events:
-            headers = [*headers, ("x-accel-buffering", "no")]
-        return StreamResponse(payload, status, headers, content_type, finish=relayed.finish)
+        pass_on = UsageReader(passage.context).pass_on if self._counts and events else None
+        return StreamResponse(payload, head.status, headers, content_type, pass_on, relayed.finish)
+
+    def _settle(self, replica: Replica, error: BaseException | None) -> None:
+        if error is None:
+            self.replicas.succeeded(replica)
+        else:
+            self.replicas.failed(replica, error)
 
 
 class Relayed:
@@ -165,7 +207,7 @@ class Relayed:
 
     def __init__(self, body: ReplyBody, context: Context, place: Place, *, is_events: bool) -> None:
         self._body, self._place, self._request_id = body, place, context.request_id
-        self.is_events = is_events
+        self._is_events = is_events
         self.failure: Exception | None = None
         left_s = context.time_left_s()
         self._alarm = None
@@ -185,7 +227,7 @@ class Relayed:
             return None
         self.failure = error
         self._place.name(error)
-        if not self.is_events:
+        if not self._is_events:
             return None
         # It may have broken off within an event: an empty line ends that.
         return b"\n\n" + error_event(as_request_error(error), self._request_id)
@@ -199,6 +241,22 @@ class Relayed:
 def is_events(content_type: str) -> bool:
     """Whether a reply is a stream of server-sent events."""
     return content_type[:17].lower() == "text/event-stream"
+
+
+def _fault(sent: Sent) -> RequestError | None:
+    """What a reply says about the server, if it is in trouble."""
+    status = sent.head.status
+    if status not in ELSEWHERE:
+        return None
+    message = f"the upstream answered {status}"
+    if status == 429:
+        return OverloadedError(message, retry_after_s=wait_of(sent.head.headers.get("retry-after")))
+    return BackendStatusError(message, backend_status=status, endpoint=sent.url)
+
+
+def _discard(sent: Sent) -> None:
+    if isinstance(sent.payload, ReplyBody):
+        sent.payload.close()
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -13,13 +13,14 @@ from weft.gateway.passage import Passage, Proceed, Reply, Stage, through
 from weft.gateway.upstream.relay import Relay
 from weft.http.client import Endpoint
 from weft.http.message import Request
+from weft.run import Tools
 from weft.serve.application import Application
 from weft.serve.egress import Egress
 from weft.serve.problems import ErrorForm
 from weft.serve.routing import RouteDoc
 from weft.spec.gateway import RouteSpec
 from weft.spec.model import SecretRef
-from weft.transport.clock import Clock
+from weft.transport.health import HealthChecks
 from weft.transport.replicas import Replicas
 
 _IS_OPENAI = re.compile(
@@ -39,16 +40,26 @@ class Upstreams:
         front: The file's routes.
         egress: Connects to them.
         secret: Gives a secret by name.
-        clock: Time.
+        tools: What the process shares: clock, retry budget, breakers, metrics.
     """
 
-    def __init__(self, front: Front, egress: Egress, secret: Secret, clock: Clock) -> None:
-        self._front = front
+    def __init__(self, front: Front, egress: Egress, secret: Secret, tools: Tools) -> None:
+        self._front, self._tools = front, tools
         self._relays: dict[str, Relay] = {}
+        self._checks: list[HealthChecks] = []
         for rule in front.spec.routes:
             if rule.upstream is not None:
                 egress.name(rule.upstream.urls)
-                self._relays[rule.target] = Relay(rule, Replicas(_endpoints(rule, egress, secret), clock))
+                endpoints = _endpoints(rule, egress, secret)
+                replicas = Replicas(endpoints, tools.clock, rule.backends)
+                self._checks.append(HealthChecks(replicas, tools.clock))
+                self._relays[rule.target] = Relay(
+                    rule,
+                    replicas,
+                    budget=tools.budget,
+                    clock=tools.clock,
+                    breaker=tools.breakers.of(f"the upstream '{rule.target}'"),
+                )
 
     def add_routes(self, app: Application) -> None:
         """Answer every upstream's path.
