@@ -115,7 +115,8 @@ class Services:
         client: Calls services elsewhere.
         endpoints: Service to the addresses at which the supervisor runs it.
         registered: Makes the transport to a service that is placed on a registered name.
-        signer: Signs the caller's identity for services elsewhere.
+        signer: Signs the caller's identity for the other processes of this installation.
+        service_signer: The same for services elsewhere.
         only: Make these services and what they use; None: all.
         clock: Time, for tests to replace.
         through: Put around the transport of each component of this process (the loopback, in tests).
@@ -138,13 +139,15 @@ class Services:
         endpoints: Mapping[str, Sequence[str]] | None = None,
         registered: Callable[[Placed, Contract], Transport] | None = None,
         signer: ContextSigner | None = None,
+        service_signer: ContextSigner | None = None,
         only: str | None = None,
         clock: Clock | None = None,
         through: Callable[[Placed, Transport], Transport] | None = None,
     ) -> None:
         self._plans, self._components = plans, components
         self._host, self._journal, self._metrics = host, journal, metrics
-        self._secret, self._client, self._signer = secret, client, signer
+        self._secret, self._client = secret, client
+        self._signer, self._service_signer = signer, service_signer
         self._endpoints, self._registered = endpoints or {}, registered
         self._only = only
         self._clock = clock = clock or SystemClock()
@@ -298,17 +301,17 @@ class Services:
             return self._registered(placed, contract)
         if self._client is None:
             raise UsageError(f"service '{placed.key}' runs elsewhere, and there is no client to call it with")
+        signer = self._signer
         if placed.at.kind == "url":
             urls: Sequence[str] = [placed.at.target]
+            signer = self._service_signer
         else:
             urls = self._endpoints.get(placed.key, ())
             if not urls:
                 raise UsageError(
                     f"service '{placed.key}' is placed in a process of its own, and nothing started one"
                 )
-        return HttpTransport(
-            placed.key, placed.component, contract, urls, client=self._client, signer=self._signer
-        )
+        return HttpTransport(placed.key, placed.component, contract, urls, client=self._client, signer=signer)
 
     def _used(self, slot: str, key: str) -> Any:
         transport = self.transports[key]

@@ -16,6 +16,9 @@ from weft.http.client import Client, Endpoint, Reply
 
 R = TypeVar("R")
 
+COMMAND_S = 3600
+"""How long a command may take that is signed once: checking a slow service takes minutes."""
+
 url_option: Callable[[Any], Any] = click.option(
     "--url", help="Where the gateway is.  [default: $WEFT_URL, else http://127.0.0.1:8080]"
 )
@@ -43,7 +46,7 @@ async def connected(
     client = Client(
         ssl_context=tls_context(settings) if base.startswith("https:") else None, **_proxies(settings)
     )
-    headers = [("authorization", f"Bearer {settings.access_token}")] if settings.access_token else []
+    headers = _credentials(settings)
     try:
         yield client, headers
     except UnreachableError as error:
@@ -58,6 +61,19 @@ async def gateway(url: str | None, *, timeout_s: float = 60.0) -> AsyncIterator[
     base = url or from_environment().url
     async with connected(base) as (client, headers):
         yield client.endpoint(base, timeout_s=timeout_s, headers=headers)
+
+
+def _credentials(settings: Settings) -> list[tuple[str, str]]:
+    """What shows who asks: the access token or API key, else the signature that services on other machines take."""
+    if settings.access_token:
+        return [("authorization", f"Bearer {settings.access_token}")]
+    from weft.context import Context
+    from weft.transport.signing import CONTEXT_HEADER, MIN_SERVICE_KEY, SERVICE_KEY, ContextSigner
+
+    key = settings.secret(SERVICE_KEY)
+    if key is None or len(key) < MIN_SERVICE_KEY:
+        return []
+    return [(CONTEXT_HEADER, ContextSigner(key.encode(), lifetime_s=COMMAND_S).sign(Context()))]
 
 
 def _proxies(settings: Settings) -> dict[str, Any]:

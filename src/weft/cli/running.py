@@ -31,6 +31,7 @@ from weft.serve.worker import Worker
 from weft.spec.gateway import secrets_of
 from weft.spec.model import SecretRef, Spec
 from weft.spec.sources import load_whole
+from weft.transport.signing import SERVICE_KEY
 
 MODEL_KINDS: Final = {"llama-cpp": "gguf", "onnx-embedder": "onnx-embedder"}
 """Components that run a model in their own process, and what kind of model."""
@@ -124,6 +125,7 @@ class Running(Struct):
     def find_secrets(self, plans: Plans, settings: Settings) -> dict[str, str]:
         """The secrets that the configs name; what is not set is said when the service starts."""
         names = {name for placed in plans.placed.values() for name in _secret_names(placed.config)}
+        names.add(SERVICE_KEY)
         if (front := self.spec().gateway) is not None:
             names.update(secrets_of(front))
         return {name: value for name in sorted(names) if (value := settings.secret(name)) is not None}

@@ -27,6 +27,10 @@ from weft.errors import UsageError
 def command(**options: Any) -> None:
     """Run one COMPONENT as a microservice, on its contract's own routes.
 
+    With the secret WEFT_SERVICE_KEY set, here and where the gateway runs, only that gateway is answered, and each request
+    is its caller's.
+
+    \b
     weft serve onnx-embedder --port 6000
     """
     sys.exit(_serve(**options))
@@ -52,6 +56,7 @@ def _serve(
     from weft.serve.doors import LOOPBACK, Door
     from weft.serve.serving import run_single
     from weft.spec.load import loads
+    from weft.transport.signing import SERVICE_KEY
 
     ports.bind(host, port).close()  # taken: said before a model is fetched
     settings = from_environment()
@@ -63,11 +68,13 @@ def _serve(
     running.secrets = running.find_secrets(plans, settings)
     with ProgressBars() as bars:
         running.fetch_models(plans, bars.update)
-    token = None if host in LOOPBACK else settings.access_token or new_token()
+    is_signed = SERVICE_KEY in running.secrets
+    token = None if host in LOOPBACK or is_signed else settings.access_token or new_token()
     app = build.service(running.assembly(spec=spec), "service", Access(token, hosts=allow_host))
 
     def on_ready() -> None:
-        click.echo(f"{component} is ready: http://{host}:{port}{f'  token: {token}' if token else ''}")
+        asks = f"  token: {token}" if token else "  for those who have the service key" if is_signed else ""
+        click.echo(f"{component} is ready: http://{host}:{port}{asks}")
 
     return run_single(app, [Door(host, port)], on_ready=on_ready)
 

@@ -52,7 +52,7 @@ from weft.spec.model import Spec
 from weft.transport.base import Transport
 from weft.transport.http import HttpTransport
 from weft.transport.registered import RegisteredTransport
-from weft.transport.signing import ContextSigner
+from weft.transport.signing import CONTEXT_HEADER, MIN_SERVICE_KEY, SERVICE_KEY, ContextSigner
 
 REGISTRY_FILE: Final = "registry.json"
 """In the data folder."""
@@ -102,6 +102,7 @@ class Assembly:
         self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=self._progressed)
         self.folder = Path(settings.data_dir)
         self.signer = ContextSigner(signing_key) if signing_key else None
+        self.service_signer = _service_signer(secret(SERVICE_KEY))
         self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
         self._given, self.endpoints = secret, endpoints
         self.targets: dict[str, list[Target]] = {}
@@ -154,6 +155,7 @@ class Assembly:
             endpoints=self.endpoints,
             registered=self._registered,
             signer=self.signer,
+            service_signer=self.service_signer,
             only=only,
         )
 
@@ -165,7 +167,7 @@ class Assembly:
         def make(url: str) -> HttpTransport:
             client = self.hosts.egress.client_for(url)
             return HttpTransport(
-                placed.key, placed.component, contract, [url], client=client, signer=self.signer
+                placed.key, placed.component, contract, [url], client=client, signer=self.service_signer
             )
 
         return RegisteredTransport(
@@ -180,11 +182,27 @@ class Assembly:
             self.plans,
             self.components,
             self.registry,
-            lambda url: host.http(url, timeout_s=ASK_TIMEOUT_S),
+            lambda url: host.http(url, timeout_s=ASK_TIMEOUT_S, headers=self.signed()),
         )
 
+    def signed(self) -> dict[str, str]:
+        """The header that shows services on other machines that this installation asks, for nobody in particular."""
+        return {CONTEXT_HEADER: self.service_signer.sign_for_nobody()} if self.service_signer else {}
+
+    def signed_inside(self) -> list[tuple[str, str]]:
+        """The same for this installation's own processes."""
+        return [(CONTEXT_HEADER, self.signer.sign_for_nobody())] if self.signer else []
+
     def application(
-        self, name: str, version: str, access: Access, build: str, description: str = ""
+        self,
+        name: str,
+        version: str,
+        access: Access,
+        build: str,
+        description: str = "",
+        *,
+        verifier: ContextSigner | None = None,
+        only_signed: bool = False,
     ) -> Application:
         """An application with health, metrics and documentation, that starts and stops with its services."""
         app = Application(
@@ -195,7 +213,8 @@ class Assembly:
             metrics=self.metrics,
             build_id=build,
             description=description,
-            verifier=self.signer,
+            verifier=verifier,
+            only_signed=only_signed,
             log=self.log,
         )
         app.spool = self.folder / "uploads"
@@ -269,13 +288,22 @@ def gateway(
     )
     choices.add_routes(app)
     if assembly.signer is not None:
-        obeying_route(app, switcher, assembly.signer, look=choices.switches, cancel=choices.cancel)
-    metrics_route(app, assembly.metrics, process=process, peers=peers, client=assembly.hosts.egress.inner)
+        inside = app.private = _inside(assembly, process, assembly.signer)
+        obeying_route(inside, switcher, assembly.signer, of=app, look=choices.switches, cancel=choices.cancel)
+    metrics_route(
+        app,
+        assembly.metrics,
+        process=process,
+        peers=peers,
+        client=assembly.hosts.egress.inner,
+        signed=assembly.signed_inside,
+    )
     live = LiveServices(
         assembly.registry,
         dict(assembly.components.contracts),
         assembly.hosts.host("registry"),
         log=assembly.log,
+        signed=assembly.signed,
     )
     live.add_routes(app)
     documentation_routes(app)
@@ -287,19 +315,55 @@ def _untouched(assembly: Assembly, access: Access, first: Plan | None) -> Applic
     """The gateway's application, without a route: named after what it serves."""
     if first is not None:
         build = assembly.build_id(first)
-        return assembly.application(first.name, first.version, access, build, first.description)
+        return assembly.application(
+            first.name, first.version, access, build, first.description, verifier=assembly.service_signer
+        )
     front = assembly.spec.gateway
     if front is None or all(rule.upstream is None for rule in front.routes):
         raise UsageError(
             "this spec has no megaservice", hint="add a document of kind: Megaservice, or use: weft serve"
         )
-    return assembly.application(front.name, "", access, "", front.description)
+    return assembly.application(
+        front.name, "", access, "", front.description, verifier=assembly.service_signer
+    )
+
+
+def _inside(assembly: Assembly, process: str, signer: ContextSigner) -> Application:
+    """What siblings reach of a gateway process, on its private address: nothing that users do, and only signed."""
+    return Application(
+        name=process,
+        version="",
+        access=Access(hosts=["*"]),
+        verifier=signer,
+        only_signed=True,
+        log=assembly.log,
+    )
+
+
+def _service_signer(key: str | None) -> ContextSigner | None:
+    """Signs for, or verifies as, services on other machines.
+
+    Raises:
+        UsageError: The key can be guessed.
+    """
+    if key is None:
+        return None
+    if len(key) < MIN_SERVICE_KEY:
+        raise UsageError(
+            f"the secret {SERVICE_KEY} has fewer than {MIN_SERVICE_KEY} characters",
+            hint="make one with: openssl rand -hex 32",
+        )
+    return ContextSigner(key.encode())
 
 
 def service(assembly: Assembly, key: str, access: Access) -> Application:
     """One service as an application of its own: a microservice."""
     placed = assembly.plans.placed[key]
-    app = assembly.application(key, placed.version, access, "")
+    # Its callers are this installation's processes, or, for a service by itself, who has the key of the services.
+    verifier = assembly.signer or assembly.service_signer
+    app = assembly.application(
+        key, placed.version, access, "", verifier=verifier, only_signed=verifier is not None
+    )
     services = assembly.services(only=key)
     health_routes(app)
 

@@ -167,7 +167,7 @@ class Choices:
 
     def add_routes(self, app: Application) -> None:
         """Serve :data:`PATH`."""
-        self._has_token = app.access.token is not None
+        self._has_token = app.access.token is not None or app.authenticator is not None
         tags = ("models",)
         listing = RouteDoc(
             summary="Which model each service has, and what could take its place on this machine.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -60,6 +61,7 @@ class LiveServices:
         host: Gives clients whose addresses are guarded: outside the operator's networks nothing is contacted.
         log: Where it is said that registrations cannot be read.
         interval_s: Between two probes of a service.
+        signed: Gives the headers that show a service who asks.
     """
 
     def __init__(
@@ -70,16 +72,17 @@ class LiveServices:
         *,
         log: Log,
         interval_s: float = PROBE_INTERVAL_S,
+        signed: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._registry, self._contracts, self._host = registry, contracts, host
-        self._log, self._interval_s = log, interval_s
+        self._log, self._interval_s, self._signed = log, interval_s, signed
         self._has_token = False
         self._watch: asyncio.Task[None] | None = None
         self._decode = msgspec.json.Decoder(NewService).decode
 
     def add_routes(self, app: Application) -> None:
         """Serve ``/v1/registry/services``, and probe while the application runs."""
-        self._has_token = app.access.token is not None
+        self._has_token = app.access.token is not None or app.authenticator is not None
         tags = ("registry",)
         path = "/v1/registry/services"
         listing = RouteDoc(summary="The registered services with their state.", response=Services, tags=tags)
@@ -149,7 +152,7 @@ class LiveServices:
         return Response(204, [], b"", "")
 
     def _client(self, url: str) -> HttpClient:
-        return self._host.http(url, timeout_s=PROBE_TIMEOUT_S)
+        return self._host.http(url, timeout_s=PROBE_TIMEOUT_S, headers=self._signed())
 
     def _check_caller(self, request: Request) -> None:
         """An application that asks for a token has seen it by now; one that does not is only told by this machine.

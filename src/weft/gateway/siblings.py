@@ -76,6 +76,7 @@ def obeying_route(
     switcher: Switcher,
     signer: ContextSigner,
     *,
+    of: Application | None = None,
     look: Callable[[], Switches] = dict,
     cancel: Callable[[str], Awaitable[None]] | None = None,
 ) -> None:
@@ -85,9 +86,12 @@ def obeying_route(
         app: Where the route goes.
         switcher: Of this process.
         signer: Knows whose order it is.
+        of: The application that switches; None: ``app``.
         look: Gives the switches that this process sees to.
         cancel: Gives one up.
     """
+
+    switching = of or app
 
     async def obey(request: Request, context: Context) -> Response:
         body = await request.read(MAX_ORDER_BYTES)
@@ -101,8 +105,8 @@ def obeying_route(
         if order.step == "cancel":
             if cancel is not None:
                 await cancel(order.service)
-        elif order.step == "prepare" and app.state != "running":
-            raise UnavailableError(f"the process of {app.name} is not running yet, or not any more")
+        elif order.step == "prepare" and switching.state != "running":
+            raise UnavailableError(f"the process of {switching.name} is not running yet, or not any more")
         else:
             try:
                 manifest = await switcher.obey(order)

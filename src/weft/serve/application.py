@@ -134,7 +134,8 @@ class Application:
         metrics: Where request counts and durations go; None counts nothing.
         build_id: On every reply as ``x-weft-build``; may be set later, before ``start``.
         description: For OpenAPI.
-        verifier: Reads ``x-weft-context``; None: every request is anonymous.
+        verifier: Reads ``x-weft-context``; None: nobody's is believed. One that does not hold is refused.
+        only_signed: Whether every route but the open ones is for those only who can sign ``x-weft-context``.
         log: Where unexpected errors are written, each once.
 
     Attributes:
@@ -159,6 +160,7 @@ class Application:
         build_id: str = "",
         description: str = "",
         verifier: Verifier | None = None,
+        only_signed: bool = False,
         log: Log | None = None,
     ) -> None:
         self.name, self.version, self.description = name, version, description
@@ -175,7 +177,7 @@ class Application:
         self.state: State = "created"
         self.era = Era()
         self._eras = [self.era]
-        self._verifier = verifier
+        self._verifier, self._only_signed = verifier, only_signed
         self._meters = RequestMeters(metrics, lambda: self.in_flight)
         self._ids = count(1)
         self._id_prefix = os.urandom(8).hex()
@@ -364,6 +366,9 @@ class Application:
             and not access.has_token(get("authorization"), get("cookie"), get("x-api-key"))
         ):
             return self._enter(request)
+        # An authenticator has seen to it already: what it takes for an identity is its own concern.
+        if self.authenticator is None and (route is None or not route.is_open):
+            self._identify(exchange.context, get("x-weft-context"))
         if path is None:
             close = self.router.nearest(request.path)
             raise NotFoundError(
@@ -379,8 +384,6 @@ class Application:
             self._check_content_type(request, route, content_type)
         if (timeout := get("x-weft-timeout-ms")) is not None and timeout.isdecimal():
             exchange.context.deadline = monotonic() + int(timeout[:12]) / 1000
-        if self._verifier is not None and (signed := get("x-weft-context")) is not None:
-            self._identify(exchange.context, signed, self._verifier)
         return None
 
     def _check_origin(self, request: Request, exchange: Exchange, origin: str, host: str) -> Response | None:
@@ -446,10 +449,25 @@ class Application:
             hint="set the header Content-Type" if media_type else None,
         )
 
-    def _identify(self, context: Context, signed: str, verifier: Verifier) -> None:
-        known = verifier.verify(signed)
-        if known is not None:
-            context.tenant, context.caller, context.readers = known
+    def _identify(self, context: Context, signed: str | None) -> None:
+        """Take over whose request it is from whoever has the key to say so.
+
+        Nothing that is shown is passed over: a request that was signed for one tenant must not be served for another.
+        """
+        if signed is None:
+            if self._only_signed:
+                raise UnauthorizedError(
+                    "this service answers only who signs x-weft-context with its key",
+                    hint="give both sides the same secret WEFT_SERVICE_KEY",
+                )
+            return
+        known = self._verifier.verify(signed) if self._verifier is not None else None
+        if known is None:
+            raise UnauthorizedError(
+                "x-weft-context is not signed with the key of this service, or no longer holds",
+                hint="give both sides the same secret WEFT_SERVICE_KEY, and look at their clocks",
+            )
+        context.tenant, context.caller, context.readers = known
 
     async def _read(self, request: Request, route: Route) -> None:
         """Have the body whole before the handler runs; forms are left to be read part by part."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,7 @@ def metrics_route(
     process: str = "",
     peers: Mapping[str, str] | None = None,
     client: Client | None = None,
+    signed: Callable[[], list[tuple[str, str]]] = list,
 ) -> None:
     """Route ``/metrics``, in Prometheus' text format.
 
@@ -69,6 +70,7 @@ def metrics_route(
         process: Its name.
         peers: Name of every process of the installation (this one may be among them) to its private address.
         client: To ask them with.
+        signed: Gives the headers that show them who asks.
     """
     others: dict[str, Endpoint] = {}
     if client is not None:
@@ -81,7 +83,8 @@ def metrics_route(
     async def scrape(request: Request, context: Context) -> Response:
         if not others:
             return Response(200, (), metrics.render().encode(), CONTENT_TYPE)
-        answers = await asyncio.gather(*(_ask(endpoint) for endpoint in others.values()))
+        headers = signed()
+        answers = await asyncio.gather(*(_ask(endpoint, headers) for endpoint in others.values()))
         found = {process: metrics.snapshot()} | dict(zip(others, answers, strict=True))
         return Response(200, (), render(merged(found)).encode(), CONTENT_TYPE)
 
@@ -89,9 +92,9 @@ def metrics_route(
     app.route("GET", "/metrics", scrape, doc=doc, needs="metrics")
 
 
-async def _ask(endpoint: Endpoint) -> Snapshot | None:
+async def _ask(endpoint: Endpoint, headers: list[tuple[str, str]]) -> Snapshot | None:
     try:
-        return _decode((await endpoint.request("GET", SNAPSHOT_PATH)).body)
+        return _decode((await endpoint.request("GET", SNAPSHOT_PATH, headers=headers)).body)
     except (RequestError, msgspec.DecodeError):
         return None  # it is being restarted: said by weft_process_up
 

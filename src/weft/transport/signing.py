@@ -25,6 +25,18 @@ LIFETIME_S: Final = 120
 REUSED_S: Final = 30
 """Seconds for which the same identity is sent with the same signature: signing once per request would cost more."""
 
+CONTEXT_HEADER: Final = "x-weft-context"
+
+SERVICE_KEY: Final = "WEFT_SERVICE_KEY"
+"""The secret that a gateway and the services on other machines share. Processes of one installation have a key of their
+own, which is made at each start and is nowhere else."""
+
+MIN_SERVICE_KEY: Final = 32
+"""Characters of it: enough in any alphabet, if they are random."""
+
+NOBODY: Final = ""
+"""The tenant of what an installation asks for itself, such as for a contract: no key or account can be of it."""
+
 REMEMBERED: Final = 1024
 """Identities kept ready on either side; beyond, all are forgotten."""
 
@@ -46,12 +58,15 @@ class ContextSigner:
     Args:
         key: Secret of the installation, at least 16 bytes.
         now_s: The clock on the wall.
+        lifetime_s: How long its signatures hold.
     """
 
-    def __init__(self, key: bytes, *, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, key: bytes, *, now_s: Callable[[], float] = time.time, lifetime_s: int = LIFETIME_S
+    ) -> None:
         if len(key) < 16:
             raise ValueError("a key for x-weft-context has at least 16 bytes")
-        self._key, self._now_s = key, now_s
+        self._key, self._now_s, self._lifetime_s = key, now_s, lifetime_s
         self._signed: dict[tuple[str, str, tuple[str, ...] | None], tuple[float, str]] = {}
         self._verified: dict[str, tuple[int, tuple[str, str, list[str] | None]]] = {}
 
@@ -63,13 +78,17 @@ class ContextSigner:
         known = self._signed.get(identity)
         if known is not None and now_s < known[0]:
             return known[1]
-        claims = _Claims(context.tenant, context.caller, context.readers, int(now_s) + LIFETIME_S)
+        claims = _Claims(context.tenant, context.caller, context.readers, int(now_s) + self._lifetime_s)
         body = base64.urlsafe_b64encode(_encode(claims)).rstrip(b"=")
         header = f"{body.decode()}.{self._mac(body)}"
         if len(self._signed) >= REMEMBERED:
             self._signed.clear()
         self._signed[identity] = now_s + REUSED_S, header
         return header
+
+    def sign_for_nobody(self) -> str:
+        """The header of what is asked for no caller: it shows who has the key, and opens nobody's data."""
+        return self.sign(Context(tenant=NOBODY))
 
     def seal(self, body: bytes) -> str:
         """What shows that a body comes from who has the key."""

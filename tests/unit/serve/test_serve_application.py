@@ -265,7 +265,7 @@ async def test_the_context_of_a_request(app: Application, serve: Serve) -> None:
     await server.request(
         "GET",
         "/look",
-        headers=[("traceparent", trace), ("x-weft-timeout-ms", "5000"), ("x-weft-context", "forged")],
+        headers=[("traceparent", trace), ("x-weft-timeout-ms", "5000")],
     )
     context = seen[0]
     assert context.trace_id == "a" * 32
@@ -275,13 +275,15 @@ async def test_the_context_of_a_request(app: Application, serve: Serve) -> None:
     assert (context.tenant, context.caller, context.readers) == ("default", "", None)
 
 
-async def test_a_signed_context_is_taken(serve: Serve) -> None:
-    """Only if the verifier says so."""
+class Verifier:
+    """Believes what is ``good``."""
 
-    class Verifier:
-        def verify(self, header: str) -> tuple[str, str, list[str] | None] | None:
-            return ("acme", "ann", ["staff"]) if header == "good" else None
+    def verify(self, header: str) -> tuple[str, str, list[str] | None] | None:
+        return ("acme", "ann", ["staff"]) if header == "good" else None
 
+
+async def test_a_signed_context_is_taken_and_another_is_refused(serve: Serve) -> None:
+    """Only if the verifier says so; what it does not believe is 401, not somebody else's request."""
     app = Application(name="t", version="1", access=Access(), verifier=Verifier())
 
     async def look(request: Request, context: Context) -> Response:
@@ -291,8 +293,40 @@ async def test_a_signed_context_is_taken(serve: Serve) -> None:
     server = await serve(app)
     good = await server.request("GET", "/look", headers=[("x-weft-context", "good")])
     bad = await server.request("GET", "/look", headers=[("x-weft-context", "bad")])
+    none = await server.request("GET", "/look")
     assert msgspec.json.decode(good.body) == ["acme", "ann", ["staff"]]
-    assert msgspec.json.decode(bad.body) == ["default", "", None]
+    assert msgspec.json.decode(none.body) == ["default", "", None]
+    assert (bad.status, msgspec.json.decode(bad.body)["code"]) == (401, "unauthorized")
+
+
+async def test_a_signed_context_that_nobody_can_verify_is_refused(serve: Serve) -> None:
+    """An application without a key serves a request that was signed for a tenant for no other tenant."""
+    app = Application(name="t", version="1", access=Access())
+
+    async def look(request: Request, context: Context) -> Response:
+        return Response()
+
+    app.route("GET", "/look", look)
+    server = await serve(app)
+    assert (await server.request("GET", "/look", headers=[("x-weft-context", "good")])).status == 401
+
+
+async def test_an_application_for_those_with_the_key_answers_nobody_else(serve: Serve) -> None:
+    """Without a signature everything but the open routes is 401, whether it is there or not."""
+    app = Application(name="t", version="1", access=Access(), verifier=Verifier(), only_signed=True)
+
+    async def look(request: Request, context: Context) -> Response:
+        return Response()
+
+    app.route("GET", "/look", look)
+    app.route("GET", "/open", look, open=True)
+    server = await serve(app)
+    signed = [("x-weft-context", "good")]
+    assert (await server.request("GET", "/look", headers=signed)).status == 200
+    assert (await server.request("GET", "/open")).status == 200
+    for path in ("/look", "/nothing", "/look/", "//look"):
+        assert (await server.request("GET", path)).status == 401
+        assert (await server.request("POST", path)).status == 401
 
 
 async def test_a_stream_that_fails_first_is_an_error_with_our_headers(app: Application, serve: Serve) -> None:

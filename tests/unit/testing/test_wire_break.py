@@ -234,7 +234,7 @@ CHANGES = [
     (lost("x-request-id", on_errors=True), {"request-ids-come-back"}),
     (lost("x-request-id"), {"request-ids-come-back", "request-ids-are-made"}),
     (whole(fixed_id), {"request-ids-are-made"}),
-    (instead(has("x-weft-context", "forged"), 401), {"forged-identity-is-anonymous"}),
+    (instead(has("x-weft-context", "forged"), 403), {"forged-identity-is-not-believed"}),
 ]
 
 

@@ -88,8 +88,9 @@ async def request_ids_are_made(service: Service) -> None:
 
 
 @REQUESTS("7.3")
-async def forged_identity_is_anonymous(service: Service) -> None:
-    """`x-weft-context` carries tenant, caller and readers, signed. A service must treat a request without a valid one as
-    anonymous, of the default tenant."""
+async def forged_identity_is_not_believed(service: Service) -> None:
+    """A service must not serve a request for the tenant of one that it cannot verify, or that has expired: it must answer
+    401, or, where it keeps no data, may ignore it."""
     for value in ("forged", "eyJ0ZW5hbnQiOiJ4In0.AAAA", "é"):
-        await service.serve(headers=[("x-weft-context", value)])
+        reply = await service.ask(headers=[("x-weft-context", value)])
+        expect(reply.status == 401 or 200 <= reply.status < 300, f"status {reply.status}")
