@@ -30,6 +30,8 @@ def check_transform(spec: TransformSpec, problems: Problems) -> None:
     _contradictions(spec, problems)
     for name, bounds in spec.clamp.items():
         mark = spec.marks.value("clamp", name)
+        if len(bounds) != 2 and "clamp" in spec.marks.faulty:
+            continue  # one of them was no number, and is left out
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             problems.add(
                 "bad-value",

@@ -29,7 +29,7 @@ DAY: Final = keys.Text("a day", r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "YEAR-MONTH-DAY: 
 HEADER: Final = keys.Text("a header's name", r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "letters, digits and hyphens")
 METHOD: Final = keys.Choice(("GET", "POST", "PUT", "PATCH", "DELETE"))
 FIELD_PATH: Final = keys.Text(
-    "a field of the body",
+    "the path of a field",
     r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",
     "names joined by dots: stream_options.include_usage",
 )
@@ -163,7 +163,7 @@ class TransformSpec:
         metadata=key(
             keys.Table(
                 FIELD_PATH,
-                keys.Items(keys.Limit(), "a list: least, greatest"),
+                keys.Items(keys.Limit(), "a list of two numbers"),
                 "a mapping of fields to bounds",
             ),
             "Numbers brought between two bounds; an absent one takes the greatest.",
@@ -577,7 +577,7 @@ class GatewaySpec:
         default_factory=dict,
         metadata=key(
             keys.Table(
-                keys.Text("a model", r"[^\s]+", "a model's name", "bad-name"),
+                keys.Text("a model's name", r"[^\s]+", "text without spaces", "bad-name"),
                 keys.Block(PriceSpec, "a price"),
                 "a mapping of models to prices",
             ),

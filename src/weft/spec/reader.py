@@ -403,7 +403,7 @@ def _wanted(shape: keys.Shape) -> str:
         case keys.Limit():
             return "a number"
         case keys.Expression():
-            return "a condition"
+            return "an expression"
         case keys.Reference():
             return "a reference"
         case keys.Location():

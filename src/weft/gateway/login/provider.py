@@ -12,7 +12,7 @@ import msgspec
 
 from weft.errors import BackendReplyError, RequestError, UnauthorizedError, UnavailableError, UsageError
 from weft.gateway.login.keyset import KeySet, read_keys
-from weft.spec.checks import is_trustworthy
+from weft.spec.fronts import is_trustworthy
 
 if TYPE_CHECKING:
     from jwt import PyJWK
