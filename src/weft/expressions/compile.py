@@ -154,7 +154,7 @@ class _Checker:
     def want_bool(self, node: Node, type_: t.Type, what: str) -> None:
         """Refuse what can never be true or false."""
         if not {"bool", "dyn"} & set(type_):
-            raise self._error(f"{what} is true or false, and this is {_a(type_)}", node.span)
+            raise self._error(f"{what} is true or false, and this is {t.with_article(type_)}", node.span)
 
     def _error(self, message: str, span: Span, hint: str | None = None) -> ExpressionError:
         return ExpressionError(message, column=span[0], end_column=span[1], hint=hint)
@@ -201,7 +201,7 @@ class _Checker:
             near = did_you_mean(node.field, list(dict.fromkeys(choices)), what="fields")
             raise self._error(f"'{shown}' has no field '{node.field}'", node.span, near)
         hint = "take one element first: [0]" if any(isinstance(m, t.ListType) for m in target) else None
-        raise self._error(f"'{shown}' is {_a(target)} and has no fields", node.span, hint)
+        raise self._error(f"'{shown}' is {t.with_article(target)} and has no fields", node.span, hint)
 
     def _index(self, node: Index) -> t.Type:
         target, index = self.check(node.target), self.check(node.index)
@@ -219,15 +219,19 @@ class _Checker:
         if found:
             return t.join(found)
         if wanted:
-            message = f"the index of {_a(target)} is {_a((wanted[0],))}, and this is {_a(index)}"
+            message = f"the index of {t.with_article(target)} is {t.with_article((wanted[0],))}, and this is {t.with_article(index)}"
             raise self._error(message, node.index.span)
-        raise self._error(f"'{self._shown(node.target)}' is {_a(target)} and has no elements", node.span)
+        raise self._error(
+            f"'{self._shown(node.target)}' is {t.with_article(target)} and has no elements", node.span
+        )
 
     def _map(self, entries: tuple[tuple[Node, Node], ...]) -> t.Type:
         for key, _ in entries:
             type_ = self.check(key)
             if not {"string", "dyn"} & set(type_):
-                raise self._error(f"the keys of a map are strings, and this is {_a(type_)}", key.span)
+                raise self._error(
+                    f"the keys of a map are strings, and this is {t.with_article(type_)}", key.span
+                )
         return (t.MapType(t.join([self.check(value) for _, value in entries])),)
 
     def _call(self, node: Call) -> t.Type:
@@ -237,7 +241,9 @@ class _Checker:
                 self.want_bool(node.arguments[0], types[0], "what stands after '!'")
             case "==" | "!=":
                 if not t.may_equal(*types):
-                    raise self._error(f"{_a(types[0])} is never equal to {_a(types[1])}", node.span)
+                    raise self._error(
+                        f"{t.with_article(types[0])} is never equal to {t.with_article(types[1])}", node.span
+                    )
             case "in":
                 self._in(node, types[0], types[1])
             case "size":
@@ -249,11 +255,15 @@ class _Checker:
                 for argument, type_ in zip(node.arguments, types, strict=True):
                     if not {"string", "dyn"} & set(type_):
                         raise self._error(
-                            f"'{node.function}' is for strings, and this is {_a(type_)}", argument.span
+                            f"'{node.function}' is for strings, and this is {t.with_article(type_)}",
+                            argument.span,
                         )
             case _:
                 if not t.may_order(*types):
-                    raise self._error(f"{_a(types[0])} cannot be compared with {_a(types[1])}", node.span)
+                    raise self._error(
+                        f"{t.with_article(types[0])} cannot be compared with {t.with_article(types[1])}",
+                        node.span,
+                    )
         return t.BOOL
 
     def _joined(self, node: Call, types: list[t.Type]) -> t.Type:
@@ -265,11 +275,13 @@ class _Checker:
                 if not any(m in ("string", "dyn") or isinstance(m, t.ListType) for m in type_):
                     is_number = bool({"int", "double"} & set(type_))
                     raise self._error(
-                        ARITHMETIC if is_number else f"'+' joins strings or lists, and this is {_a(type_)}",
+                        ARITHMETIC
+                        if is_number
+                        else f"'+' joins strings or lists, and this is {t.with_article(type_)}",
                         argument.span,
                         JOINS if is_number else None,
                     )
-            shown = " and ".join(dict.fromkeys(_a(type_) for type_ in types))
+            shown = " and ".join(dict.fromkeys(t.with_article(type_) for type_ in types))
             raise self._error(f"'+' joins strings or lists, not {shown}", node.span)
         if joins_text and joins_lists:
             return t.DYN
@@ -286,7 +298,7 @@ class _Checker:
     def _size(self, argument: Node, type_: t.Type) -> None:
         if not any(m in ("string", "dyn") or isinstance(m, t.ListType | t.MapType) for m in type_):
             raise self._error(
-                f"'size' is for strings, lists and maps, and this is {_a(type_)}", argument.span
+                f"'size' is for strings, lists and maps, and this is {t.with_article(type_)}", argument.span
             )
 
     def _in(self, node: Call, element: t.Type, target: t.Type) -> None:
@@ -301,18 +313,8 @@ class _Checker:
                 is_collection = True
                 fits |= t.may_equal(element, t.STRING)
         if not is_collection:
-            message = f"'in' looks into a list or a map, and this is {_a(target)}"
+            message = f"'in' looks into a list or a map, and this is {t.with_article(target)}"
             hint = "write text.contains(part)" if "string" in target else None
             raise self._error(message, node.arguments[1].span, hint)
         if not fits:
-            raise self._error(f"{_a(element)} is never in {_a(target)}", node.span)
-
-
-def _a(type_: t.Type) -> str:
-    """A type with its article."""
-    shown = t.show(type_)
-    if shown == "null":
-        return shown
-    if shown == "any":
-        return "of any type"
-    return f"{'an' if shown[0].lower() in 'aeiou' else 'a'} {shown}"
+            raise self._error(f"{t.with_article(element)} is never in {t.with_article(target)}", node.span)

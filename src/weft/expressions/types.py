@@ -122,6 +122,16 @@ def _show(member: Member) -> str:
     return member.__name__
 
 
+def with_article(type_: Type) -> str:
+    """A type in the middle of a sentence."""
+    shown = show(type_)
+    if shown == "null":
+        return shown
+    if shown == "any":
+        return "of any type"
+    return f"{'an' if shown[0].lower() in 'aeiou' else 'a'} {shown}"
+
+
 def may_equal(left: Type, right: Type) -> bool:
     """Whether a value of one can be equal to a value of the other. What is empty can be anything."""
     return not left or not right or any(_may_equal(a, b) for a in left for b in right)

@@ -16,10 +16,17 @@ from msgspec import Struct
 from weft.contracts import Operation
 from weft.contracts.base import wire_type
 from weft.errors import ComponentError, did_you_mean
-from weft.expressions.types import ListType, MapType, Type, may_equal, show
+from weft.expressions.types import DYN, STRING, ListType, MapType, Type, may_equal, with_article
 from weft.expressions.types import of as type_of
 from weft.plan.model import Plan
-from weft.plan.rules import ROLE_NAMES, TemplateError, compile_rule, compile_template
+from weft.plan.rules import (
+    HEADER_NAMES,
+    REQUEST_NAMES,
+    ROLE_NAMES,
+    TemplateError,
+    compile_rule,
+    compile_template,
+)
 from weft.plan.services import Placed, plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.describe import union_members
@@ -143,10 +150,9 @@ def _wire(request: type[Any]) -> type[Any]:
 def _check_expressions(spec: TransformSpec, asked: Asked | None, problems: Problems) -> None:
     for path, condition in spec.set_.items():
         expression = compile_rule(condition, problems, what=f"what sets '{path}'", expect=None)
-        wanted = _type_at(asked, path) if asked is not None else None
-        if expression is None or wanted is None:
+        if expression is None:
             continue
-        expected = type_of(wanted)
+        expected = type_of(_type_at(asked, path)) if asked is not None else DYN
         if (
             expected
             and not may_equal(expression.value, expected)
@@ -154,18 +160,28 @@ def _check_expressions(spec: TransformSpec, asked: Asked | None, problems: Probl
         ):
             problems.add(
                 "type-mismatch",
-                f"'{path}' is {show(expected)}, and this is {show(expression.value)}",
+                f"'{path}' is {with_article(expected)}, and this is {with_article(expression.value)}",
                 spec.marks.value("set", path),
             )
-    _check_templates(spec.template, spec.marks, "template", problems)
+    _check_templates(spec.template, spec.marks, "template", REQUEST_NAMES, problems)
+    for path in spec.template:
+        wanted = type_of(_type_at(asked, path)) if asked is not None else DYN
+        if not may_equal(wanted, STRING):
+            problems.add(
+                "type-mismatch",
+                f"'{path}' is {with_article(wanted)}, and a template makes a string",
+                spec.marks.value("template", path),
+            )
     if spec.headers is not None:
-        _check_templates(spec.headers.set_, spec.headers.marks, "set", problems)
+        _check_templates(spec.headers.set_, spec.headers.marks, "set", HEADER_NAMES, problems)
 
 
-def _check_templates(templates: Mapping[str, str], marks: Marks, key: str, problems: Problems) -> None:
+def _check_templates(
+    templates: Mapping[str, str], marks: Marks, key: str, names: Mapping[str, Any], problems: Problems
+) -> None:
     for name, text in templates.items():
         try:
-            compile_template(text)
+            compile_template(text, names=names)
         except TemplateError as error:
             message = f"the template of '{name}': {error.message}"
             problems.add("bad-condition", message, marks.value(key, name), help=error.hint)
@@ -228,8 +244,6 @@ def _given(spec: TransformSpec) -> Iterator[tuple[str, str, str, Any]]:
 def _check_values(spec: TransformSpec, key: str, path: str, asked: Asked, problems: Problems) -> None:
     """What the route puts in has to be a value that the field may have."""
     wanted = _type_at(asked, path)
-    if wanted is None:
-        return
     values = (
         [(("defaults", path), spec.defaults[path])]
         if key == "defaults"
@@ -248,14 +262,14 @@ def _check_values(spec: TransformSpec, key: str, path: str, asked: Asked, proble
 
 
 def _type_at(asked: Asked, path: str) -> Any:
-    """The type of a field, as far as it is known; None: it is not."""
+    """The type of a field; any, where it is not known."""
     first, *rest = path.split(".")
     found = asked.types.get(first)
     for name in rest:
         structs = [m for m in _members(found) if isinstance(m, type) and issubclass(m, Struct)]
         fields = {f.name: f.type for struct in structs for f in msgspec.structs.fields(struct)}
         found = fields.get(name)
-    return None if found is Any else found
+    return Any if found is None else found
 
 
 def _members(annotation: Any) -> Iterator[Any]:

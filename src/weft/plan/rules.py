@@ -28,6 +28,11 @@ REQUEST_NAMES: Final[Mapping[str, Any]] = {
 asks, and the model's name as the caller wrote it."""
 
 
+HEADER_NAMES: Final[Mapping[str, Any]] = {
+    name: REQUEST_NAMES[name] for name in REQUEST_NAMES if name != "body"
+}
+"""What the template of a header may read: an upload has headers, and no body that is read."""
+
 ROLE_NAMES: Final[Mapping[str, Any]] = {
     name: REQUEST_NAMES[name] for name in ("caller", "tenant", "claims", "scopes")
 }
