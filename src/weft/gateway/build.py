@@ -185,6 +185,22 @@ class Assembly:
             lambda url: host.http(url, timeout_s=ASK_TIMEOUT_S, headers=self.signed()),
         )
 
+    def refuse_strangers_tenants(self) -> None:
+        """Refuse to have services that keep data elsewhere, without a key that tells them whose request it is.
+
+        Raises:
+            UsageError: There is one, which would take every caller for the default tenant.
+        """
+        for placed in self.plans.placed.values():
+            if self.service_signer is not None or placed.at.kind not in ("url", "registry"):
+                continue
+            info = self.components.get(placed.component, folder=placed.folder)
+            if self.components.contract_of(info, placed.config).scope is not None:
+                raise UsageError(
+                    f"service '{placed.key}' keeps documents at {placed.at}, and could not know whose a request is",
+                    hint=f"set the same secret {SERVICE_KEY} here and there: openssl rand -hex 32",
+                )
+
     def signed(self) -> dict[str, str]:
         """The header that shows services on other machines that this installation asks, for nobody in particular."""
         return {CONTEXT_HEADER: self.service_signer.sign_for_nobody()} if self.service_signer else {}
@@ -245,7 +261,9 @@ def gateway(
     services = assembly.services()
     health_routes(app)
     if assembly.desk is not None:
-        assembly.desk.add_to(app)
+        if assembly.desk.authenticator is not None:
+            assembly.refuse_strangers_tenants()
+        assembly.desk.add_to(app, assembly.service_signer)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
     megaservices = {key: _megaservice(plans[key], services) for key in _served_keys(assembly.spec, plans)}
     exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
@@ -319,7 +337,7 @@ def _untouched(assembly: Assembly, access: Access, first: Plan | None) -> Applic
             first.name, first.version, access, build, first.description, verifier=assembly.service_signer
         )
     front = assembly.spec.gateway
-    if front is None or all(rule.upstream is None for rule in front.routes):
+    if front is None or all(rule.upstream is None and rule.service is None for rule in front.routes):
         raise UsageError(
             "this spec has no megaservice", hint="add a document of kind: Megaservice, or use: weft serve"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from accesskit import KEYS, ROUTE, bearer, made
+from accesskit import KEYS, bearer, made
 from frontkit import FrontRig, ask
 
 

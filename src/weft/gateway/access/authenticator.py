@@ -13,6 +13,7 @@ from weft.gateway.access.secret import PREFIX
 from weft.gateway.access.source import Source
 from weft.http.message import Request, Response
 from weft.serve.routing import Route
+from weft.transport.signing import CONTEXT_HEADER, NOBODY, ContextSigner
 
 Stranger = Callable[[Request], Response | None]
 """What one who has shown nothing is answered, such as a page to log in; None: nothing but 401."""
@@ -41,6 +42,33 @@ class KeySource:
             return self._index.find(key)
         shown = get("x-api-key")
         return self._index.find(shown.strip()) if shown is not None else None
+
+
+class ServiceSource:
+    """Another gateway, that asks this one for a caller of its own: ``x-weft-context``, signed. See :class:`Source`.
+
+    Args:
+        signer: Knows the key of the services; None: there is none, and whoever shows a signature is refused.
+    """
+
+    def __init__(self, signer: ContextSigner | None) -> None:
+        self._signer = signer
+
+    async def __call__(self, request: Request, context: Context) -> Identity | None:
+        """See :class:`weft.gateway.access.source.Source`."""
+        shown = request.headers.get(CONTEXT_HEADER)
+        if shown is None:
+            return None
+        known = self._signer.verify(shown) if self._signer is not None else None
+        if known is None:
+            raise UnauthorizedError(
+                "x-weft-context is not signed with the key of this gateway, or no longer holds"
+            )
+        tenant, caller, readers = known
+        if tenant == NOBODY:
+            return Identity(caller="weft", tenant=NOBODY, shown="service")
+        groups = None if readers is None else tuple(readers)
+        return Identity(caller=caller, tenant=tenant, readers=groups, shown="service")
 
 
 class GatewayAuthenticator:

@@ -8,7 +8,7 @@ from typing import Final
 
 from weft.errors import UnavailableError, UsageError
 from weft.gateway.access.audit import AuditLog, AuditRecord
-from weft.gateway.access.authenticator import GatewayAuthenticator, KeySource
+from weft.gateway.access.authenticator import GatewayAuthenticator, KeySource, ServiceSource
 from weft.gateway.access.index import KeyIndex
 from weft.gateway.access.keys import KeyStore
 from weft.gateway.access.refusals import Refusals
@@ -22,6 +22,7 @@ from weft.spec.model import SecretRef
 from weft.store import Database
 from weft.store.postgresql import PostgresDatabase
 from weft.store.sqlite import SqliteDatabase
+from weft.transport.signing import ContextSigner
 
 DATABASE_FILE: Final = "gateway.sqlite"
 """In the data folder, where no PostgreSQL is configured."""
@@ -86,8 +87,13 @@ class Desk:
         """What lets into a route those who may; None: whoever comes this far."""
         return AccessStage(rule, self.refusals.note) if self.authenticator is not None else None
 
-    def add_to(self, app: Application) -> None:
-        """Have an application ask who comes in, and serve what administers that."""
+    def add_to(self, app: Application, signer: ContextSigner | None = None) -> None:
+        """Have an application ask who comes in, and serve what administers that.
+
+        Args:
+            app: The gateway's.
+            signer: Verifies those who have the key of the services; None: nobody has one.
+        """
 
         async def start() -> None:
             if self.index is not None:
@@ -104,6 +110,7 @@ class Desk:
         app.authenticator = self.authenticator
         if self.authenticator is None:
             return
+        self.authenticator.sources.insert(0, ServiceSource(signer))
         if self.keys is not None and self.index is not None:
             key_routes(app, self.keys, self.index)
             app.ready_checks["keys"] = self._are_keys_known

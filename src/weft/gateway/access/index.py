@@ -94,6 +94,19 @@ class KeyIndex:
             self._used[key.id] = now_s
         return key.identity
 
+    def holding(self, key_id: str) -> Identity | None:
+        """Whose the key with this id is, for a login that was made with it; None: it does not hold any more.
+
+        Raises:
+            UnavailableError: See :meth:`find`.
+        """
+        if self.trouble and self.is_stale:
+            raise UnavailableError(f"API keys cannot be checked now: {self.trouble}")
+        key = self._keys.get(key_id)
+        if key is None or key.revoked_at or (key.expires_at and self._now_s() >= key.expires_at):
+            return None
+        return key.identity
+
     @property
     def is_stale(self) -> bool:
         """Whether what is known is too old to go by, or nothing is known yet."""
