@@ -19,6 +19,7 @@ from weft.gateway import examples, journal, opea
 from weft.gateway.front import Front
 from weft.gateway.passage import Reply
 from weft.gateway.protocols.anthropic import Anthropic
+from weft.gateway.protocols.mcp import Mcp
 from weft.gateway.protocols.responses import BOUNDS as RESPONSES
 from weft.gateway.protocols.responses import Responses
 from weft.gateway.protocols.shelf import MemoryShelf
@@ -102,6 +103,22 @@ class Gateway:
         """What can be asked of a contract, by model name."""
         return self._targets.get(contract) or Targets(())
 
+    def megaservices(self) -> list[Target]:
+        """The megaservices that can be asked, each once, in the order of declaration."""
+        found = [targets.get(target.name) for targets in self._targets.values() for target in targets]
+        return [target for target in dict.fromkeys(found) if target.version]
+
+    def door(self, target: Target) -> RouteHandler:
+        """What answers a target's primary operation in its own form, through everything that its route says."""
+        route = Route(f"/v1/{target.name}")
+
+        def answer_of(target: Target) -> RouteHandler:
+            return self.answer(target, target.operation, route)
+
+        if self.front is None:
+            return answer_of(target)
+        return self.front.guarded(target, target.operation, route, answer_of)
+
     def ask(self, contract: str, request: Request, context: Context) -> Awaitable[Reply]:
         """Ask a contract's primary operation as its own route does, through everything that its target's route says.
 
@@ -134,7 +151,9 @@ class Gateway:
                 elif target.version:
                     self._add_named(target, f"/v1/{target.name}")
         Anthropic(self).add_routes(self._app)
-        Responses(self, MemoryShelf(RESPONSES)).add_routes(self._app)
+        shelf = self._app.once("responses", lambda: MemoryShelf(RESPONSES))
+        Responses(self, shelf).add_routes(self._app)
+        Mcp(self, self._app).add_routes()
         models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
         self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models, needs="")
         names = [target.name for targets in self._targets.values() for target in targets]
@@ -318,7 +337,7 @@ class _OpeaChat:
         if asked.stream and not openai and self._target.stream is not None:
             chunks = self._target.stream(self._target.operation.name, asked)
             reply: Response | StreamResponse = stream_reply(
-                _closing(opea.events(chunks), chunks),
+                _closing(opea.events(chunks, context), chunks),
                 log=self._app.log,
                 context=context,
                 place=self._target.place,

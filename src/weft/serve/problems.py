@@ -35,8 +35,6 @@ ANTHROPIC_TYPES: Final = {
 }
 """Status to what Anthropic calls it; other 4xx are ``invalid_request_error``, other 5xx ``api_error``."""
 
-JSONRPC_FAILED: Final = -32000
-"""The code of a failure that JSON-RPC itself does not know."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -105,7 +103,8 @@ def anthropic_error(error: RequestError, request_id: str) -> dict[str, Any]:
 def jsonrpc_error(error: RequestError, request_id: str) -> dict[str, Any]:
     """JSON-RPC's object, for what failed before a message's id was known."""
     data = {"code": error.code, "status": error.status} | members(error, request_id)
-    inner = {"code": JSONRPC_FAILED, "message": str(error), "data": data}
+    # Numbers outside of JSON-RPC's own range are the application's: the status says most.
+    inner = {"code": error.status, "message": str(error), "data": data}
     return {"jsonrpc": "2.0", "id": None, "error": inner}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import msgspec
 from weft.context import Context
 from weft.errors import UnsupportedParameterError
 from weft.http.message import Request
+from weft.serve.application import CLIENT_GONE, Exchange
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,6 +41,50 @@ def owner_of(context: Context) -> str:
     return _encode(
         [context.tenant, context.caller, identity.key if not context.caller else "", readers]
     ).decode()
+
+
+@dataclass
+class Apart:
+    """One of several requests that came in one body.
+
+    Attributes:
+        status: What it ended with; 499 until it is known.
+    """
+
+    request: Request
+    context: Context
+    status: int = CLIENT_GONE
+
+
+@contextmanager
+def apart(request: Request, context: Context) -> Iterator[Apart]:
+    """A request of its own, in what it holds and in what it costs, within the one that came in."""
+    outer = exchange_of(request)
+    own = Context(context.request_id, deadline=context.deadline, traceparent=context.traceparent())
+    own.identify(context.identity)
+    own.tenant, own.caller, own.readers = context.scope()[0], context.caller, context.readers
+    exchange = Exchange(own, perf_counter(), outer.era, outer.route, outer.asked, outer.path, outer.named)
+    inner = asking(request, {})
+    inner.scope = exchange
+    found = Apart(inner, own)
+    try:
+        yield found
+    finally:
+        for ending in exchange.endings or ():
+            ending(found.status)
+
+
+def at_end(request: Request, ending: Callable[[int], None]) -> None:
+    """Call ``ending`` with the reply's status when the request has ended, in whatever way."""
+    exchange = exchange_of(request)
+    exchange.endings = [*(exchange.endings or ()), ending]
+
+
+def exchange_of(request: Request) -> Exchange:
+    """What the application knows of a request."""
+    exchange = request.scope
+    assert isinstance(exchange, Exchange)
+    return exchange
 
 
 @contextmanager

@@ -61,10 +61,10 @@ class Telling:
         is_over: Whether the last event has been told.
     """
 
-    __slots__ = ("_finish", "_pass_on", "_reader", "_teller", "is_over")
+    __slots__ = ("_finish", "_pass_on", "_reader", "is_over", "teller")
 
     def __init__(self, reply: StreamResponse, teller: Teller) -> None:
-        self._pass_on, self._finish, self._teller = reply.pass_on, reply.finish, teller
+        self._pass_on, self._finish, self.teller = reply.pass_on, reply.finish, teller
         self._reader, self.is_over = SSEReader(), False
 
     def pass_on(self, block: bytes) -> bytes:
@@ -81,7 +81,7 @@ class Telling:
         told = self._told(tail) if tail else b""
         if not self.is_over:
             self.is_over = True
-            told += self._teller.end()
+            told += self.teller.end()
         return told
 
     def _told(self, block: bytes) -> bytes:
@@ -91,14 +91,14 @@ class Telling:
                 continue  # what is added for those who know of it (the journal) has no words in another protocol
             if event.data == DONE:
                 self.is_over = True
-                told.append(self._teller.end())
+                told.append(self.teller.end())
                 continue
             said = self._read(event.data)
             if said.error is not None:
                 self.is_over = True
-                told.append(self._teller.fail(said.error))
+                told.append(self.teller.fail(said.error))
             else:
-                told.append(self._teller.say(said))
+                told.append(self.teller.say(said))
         return told[0] if len(told) == 1 else b"".join(told)
 
     def _read(self, data: bytes) -> Said:
