@@ -232,7 +232,9 @@ def _gateway(spec: GatewaySpec, problems: Problems) -> None:
                 route.marks.here,
                 notes=[f"first routed at {first.marks.here}"],
             )
-    roles = set(spec.auth.roles) if spec.auth is not None else set()
+    if spec.auth is not None and (spec.auth.keys_ or spec.auth.accounts):
+        return  # keys and accounts are given roles by any name
+    roles = {"admin", *spec.auth.roles} if spec.auth is not None else set()
     for route in spec.routes:
         for index, role in enumerate(route.roles):
             if role not in roles:
@@ -241,7 +243,7 @@ def _gateway(spec: GatewaySpec, problems: Problems) -> None:
                     f"'{role}' is no role of this gateway",
                     route.marks.value("roles", index),
                     help=did_you_mean(role, sorted(roles), what="roles")
-                    if roles
+                    if len(roles) > 1
                     else "auth: {roles: {NAME: CONDITION}}",
                 )
 

@@ -36,14 +36,6 @@ FIELD_PATH: Final = keys.Text(
 _SECONDS: Final = keys.Number("a number of seconds", 86_400)
 _SHARE: Final = keys.Whole("a share", 0, 1_000_000)
 
-ROLE_NAMES: Final[dict[str, Any]] = {
-    "claims": dict[str, Any],
-    "caller": str,
-    "tenant": str,
-    "scopes": list[str],
-}
-"""What the condition of a role is over, with its types."""
-
 PER: Final = ("key", "user", "tenant", "route", "model", "address")
 """What a limit may count by."""
 

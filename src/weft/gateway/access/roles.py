@@ -8,8 +8,8 @@ from operator import itemgetter
 from typing import Any, Final
 
 from weft.context import Identity
-from weft.expressions import Expression, ExpressionError, Unresolved, compile_condition
-from weft.spec.gateway import ROLE_NAMES
+from weft.expressions import ExpressionError, compile_condition
+from weft.plan.rules import ROLE_NAMES, resolver
 from weft.spec.model import Condition
 
 ADMIN: Final = "admin"
@@ -23,12 +23,13 @@ class Roles:
     """The rules, compiled.
 
     Args:
-        rules: Role to its condition, over :data:`weft.spec.gateway.ROLE_NAMES`.
+        rules: Role to its condition, over :data:`weft.plan.rules.ROLE_NAMES`.
     """
 
     def __init__(self, rules: Mapping[str, Condition]) -> None:
         self._rules: list[tuple[str, Callable[[Any], Any]]] = [
-            (role, compiled(condition.text).bind(itemgetter)) for role, condition in rules.items()
+            (role, compile_condition(condition.text, resolve=resolver(ROLE_NAMES)).bind(itemgetter))
+            for role, condition in rules.items()
         ]
         self._known: dict[int, tuple[Identity, Identity]] = {}
 
@@ -62,20 +63,6 @@ class Roles:
             except ExpressionError:
                 continue  # a claim that is not there, or of another type: the rule does not hold
         return given
-
-
-def compiled(text: str) -> Expression:
-    """A rule, checked.
-
-    Raises:
-        ExpressionError: It is none.
-    """
-
-    def resolve(name: str) -> Any:
-        known = ROLE_NAMES.get(name)
-        return known if known is not None else Unresolved(f"there is no '{name}' in a rule for a role")
-
-    return compile_condition(text, resolve=resolve)
 
 
 def _words(scope: Any) -> list[str]:
