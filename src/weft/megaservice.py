@@ -17,6 +17,7 @@ from weft.host import Host
 from weft.http.client import Client
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
+from weft.plan.identity import identities
 from weft.plan import Placed, Plan, Plans, widen
 from weft.registry.components import Components, instantiate
 from weft.run import Breakers, Handle, RetryBudget, Runner, Tools, bind, handle
@@ -120,6 +121,7 @@ class Services:
         only: Make these services and what they use; None: all.
         clock: Time, for tests to replace.
         through: Put around the transport of each component of this process (the loopback, in tests).
+        before: Those whose place these are to take: what is the same goes on running (see :meth:`take_over`).
 
     Attributes:
         transports: Every service by key, once started.
@@ -143,6 +145,7 @@ class Services:
         only: str | None = None,
         clock: Clock | None = None,
         through: Callable[[Placed, Transport], Transport] | None = None,
+        before: Services | None = None,
     ) -> None:
         self._plans, self._components = plans, components
         self._host, self._journal, self._metrics = host, journal, metrics
@@ -152,8 +155,15 @@ class Services:
         self._only = only
         self._clock = clock = clock or SystemClock()
         self._through = through
-        self._budget, self._breakers = RetryBudget(), Breakers(clock)
+        # Whoever goes on running holds these, and what a breaker knows of a server is still true.
+        self._budget: RetryBudget = before._budget if before is not None else RetryBudget()
+        self._breakers: Breakers = before._breakers if before is not None else Breakers(clock)
         self.tools = Tools(journal, clock, self._budget, self._breakers, metrics)
+        self._before = before
+        self._lent: dict[str, str] = {}
+        """What goes on running, and its key among those before."""
+        self._given: set[str] = set()
+        """What belongs to those that took the place of these."""
         self._started: dict[str, Started] = {}
         self._handles: dict[str, list[tuple[Handle, str]]] = {}
         self.transports: dict[str, Transport] = {}
@@ -166,8 +176,11 @@ class Services:
             WeftError: A component cannot be made or started; those before it are closed again.
         """
         try:
+            same = self._same()
             for placed in self._needed():
-                if placed.megaservice is None:
+                if placed.key in same:
+                    self._borrow(placed.key, same[placed.key])
+                elif placed.megaservice is None:
                     self.transports[placed.key] = await self._service(placed)
                 else:
                     plan = self._plans[placed.megaservice]
@@ -178,6 +191,50 @@ class Services:
         except BaseException:
             await self.aclose()
             raise
+
+    def _identities(self) -> dict[str, str | None]:
+        return identities(self._plans.placed, secret=self._secret, endpoints=self._endpoints)
+
+    def _same(self) -> dict[str, str]:
+        """What runs already and is the same here: key to the key there, one of its own name if there are several."""
+        if self._before is None:
+            return {}
+        running = self._before._identities()
+        found: dict[str, str] = {}
+        for key, identity in self._identities().items():
+            fitting = [
+                other
+                for other, known in running.items()
+                if known is not None and known == identity and other in self._before.transports
+            ]
+            fitting.sort(key=key.__ne__)
+            free = [other for other in fitting if other not in found.values()]
+            if free:
+                found[key] = free[0]
+        return found
+
+    def _borrow(self, key: str, other: str) -> None:
+        assert self._before is not None  # something of it is the same
+        self.transports[key] = self._before.transports[other]
+        self._handles[key] = self._before._handles.setdefault(other, [])
+        self._lent[key] = other
+
+    def take_over(self) -> None:
+        """Have what goes on running belong to these services, and no longer to those before: they are closed without it.
+
+        Until then these can be given up, and nothing that runs notices.
+        """
+        before, self._before = self._before, None
+        if before is None:
+            return
+        own = self._started
+        for key, other in self._lent.items():
+            if other in before._started:
+                own[key] = before._started.pop(other)
+        before._given.update(self._lent.values())
+        self._lent.clear()
+        # Closed in the reverse of this order: each before what it uses.
+        self._started = {key: own[key] for key in self._plans.placed if key in own}
 
     def _needed(self) -> list[Placed]:
         placed = self._plans.placed
@@ -326,14 +383,14 @@ class Services:
             await runner.aclose()
         failures = []
         for key, started in reversed(self._started.items()):
-            if (aclose := getattr(started.transport.instance, "aclose", None)) is not None:
-                try:
-                    await aclose()
-                except Exception as error:  # noqa: BLE001 - the others are closed all the same; raised below
-                    failures.append(f"service '{key}' did not close: {error}")
+            try:
+                await started.aclose()
+            except Exception as error:  # noqa: BLE001 - the others are closed all the same; raised below
+                failures.append(f"service '{key}' did not close: {error}")
         self._started.clear()
-        for transport in self.transports.values():
-            await transport.aclose()
+        for key, transport in self.transports.items():
+            if key not in self._given and key not in self._lent:
+                await transport.aclose()
         if failures:
             raise ComponentError("; ".join(failures))
 

@@ -71,8 +71,10 @@ class Assembly:
         check: Compiles a spec as this installation was started; None: in one process.
         endpoints: Service to the addresses at which the supervisor runs it.
         signing_key: With which processes of this installation sign identities.
+        before: What runs in this process, whose place this is to take: what lasts is shared with it.
 
     Attributes:
+        lasting: See :attr:`weft.serve.application.Application.lasting`.
         targets: Of the gateway, by model name, each in its versions.
         on_stop: What its stages have to end.
     """
@@ -91,23 +93,34 @@ class Assembly:
         check: Callable[[Spec], Plans] | None = None,
         endpoints: Mapping[str, Sequence[str]] | None = None,
         signing_key: bytes = b"",
+        before: Assembly | None = None,
     ) -> None:
         self.components = components
         compiled = check or (lambda spec: plan_check(spec, components))
         self.choosing = Choosing(spec, chosen or Chosen(), plans, compiled)
-        self.progress: dict[str, Progress] = {}
-        self.metrics, self.journal, self.log = Metrics(), Journal(), log
-        process_metrics(self.metrics)
-        self._on_progress = on_progress
-        self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=self._progressed)
-        self.folder = Path(settings.data_dir)
+        self.log, self.folder, self._on_progress = log, Path(settings.data_dir), on_progress
+        self._before = before
+        self._services: Services | None = None
+        self._owns_hosts = before is None
+        if before is None:
+            self.progress: dict[str, Progress] = {}
+            self.lasting: dict[str, Any] = {}
+            self.metrics, self.journal = Metrics(), Journal()
+            process_metrics(self.metrics)
+            self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=self._progressed)
+            self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
+        else:
+            self.progress, self.lasting = before.progress, before.lasting
+            self.metrics, self.journal = before.metrics, before.journal
+            self.hosts, self.registry = before.hosts, before.registry
         self.signer = ContextSigner(signing_key) if signing_key else None
         self.service_signer = _service_signer(secret(SERVICE_KEY))
-        self.registry = ServiceRegistry(self.folder / REGISTRY_FILE)
         self._given, self.endpoints = secret, endpoints
         self.targets: dict[str, list[Target]] = {}
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.limits = Limits(spec.gateway) if spec.gateway is not None else None
+        if self.limits is not None and before is not None and before.limits is not None:
+            self.limits.store = before.limits.store  # what was used stays used
         self.desk: Desk | None = None
         if spec.gateway is not None:
             self.desk = Desk(spec.gateway, folder=self.folder, secret=self.secret, log=log)
@@ -144,7 +157,7 @@ class Assembly:
     def services(self, only: str | None = None) -> Services:
         """The services of this process."""
         self.name_hosts()
-        return Services(
+        self._services = Services(
             self.plans,
             self.components,
             host=self._host,
@@ -157,7 +170,20 @@ class Assembly:
             signer=self.signer,
             service_signer=self.service_signer,
             only=only,
+            before=self._before._services if self._before is not None else None,
         )
+        return self._services
+
+    def take_over(self) -> None:
+        """Have what lasts belong to this, and no longer to what was before it."""
+        before, self._before = self._before, None
+        if before is not None and self._services is not None:
+            self._services.take_over()
+            before._owns_hosts, self._owns_hosts = False, True
+
+    async def _close_hosts(self) -> None:
+        if self._owns_hosts:
+            await self.hosts.aclose()
 
     def _registered(self, placed: Placed, contract: Contract) -> Transport:
         def address(name: str) -> str | None:
@@ -234,7 +260,9 @@ class Assembly:
             log=self.log,
         )
         app.spool = self.folder / "uploads"
-        app.on_stop.append(self.hosts.aclose)
+        app.lasting = self.lasting
+        app.on_stop.append(self._close_hosts)
+        app.on_succeed.append(self.take_over)
         return app
 
     def build_id(self, plan: Plan) -> str:

@@ -124,6 +124,10 @@ class Server:
         self._date_line = b""
         self._idle = asyncio.Event()
 
+    def serve(self, handler: Handler, on_error: ErrorHandler | None) -> None:
+        """Have another handler answer from the next request on, also of connections that are open."""
+        self.handler, self._on_error = handler, on_error
+
     async def listen(self, host: str, port: int) -> int:
         """Serve TCP connections to an address.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from weft.context import Context, current
 from weft.errors import (
@@ -39,6 +39,8 @@ from weft.serve.routing import JSON, Route, RouteDoc, RouteHandler, Router
 from weft.serve.routing import Path as RoutePath
 
 __all__ = ["Access", "Application", "Exchange", "Route", "RouteDoc", "RouteHandler"]
+
+T = TypeVar("T")
 
 State = Literal["created", "starting", "running", "draining", "stopped"]
 
@@ -146,6 +148,10 @@ class Application:
         private: What siblings reach on this process's private address; None: this application itself.
         authenticator: Finds out who asks, instead of the access token; None: the token holds.
         spool: Where uploads are kept until whoever takes them has them; None: in memory.
+        notes: Each says, when health is asked, what a person should know although requests are served; or nothing.
+        lasting: What outlives this application in its process, by name: the one that takes its place has the same.
+        predecessor: The one whose place it took, while requests that began there are under way.
+        on_succeed: Called when it takes the place of another, between two requests.
         state: Where it is in its life.
     """
 
@@ -174,6 +180,10 @@ class Application:
         self.private: Application | None = None
         self.authenticator: Authenticator | None = None
         self.spool: Path | None = None
+        self.notes: list[Callable[[], str | None]] = []
+        self.lasting: dict[str, Any] = {}
+        self.predecessor: Application | None = None
+        self.on_succeed: list[Callable[[], object]] = []
         self.state: State = "created"
         self.era = Era()
         self._eras = [self.era]
@@ -268,8 +278,9 @@ class Application:
 
     @property
     def in_flight(self) -> int:
-        """Requests whose reply is not done."""
-        return sum(era.in_flight for era in self._eras)
+        """Requests whose reply is not done, those that began in the application before this one included."""
+        before = self.predecessor
+        return sum(era.in_flight for era in self._eras) + (before.in_flight if before is not None else 0)
 
     async def until_done(self) -> None:
         """Return when all requests that are in flight now have their replies; those that come meanwhile do not count."""
@@ -277,11 +288,21 @@ class Application:
         self._eras.append(self.era)
         try:
             # Asked now and then, so that no request has to look whether somebody waits for it.
-            while era.in_flight:  # noqa: ASYNC110
+            while era.in_flight or self._has_older():  # noqa: ASYNC110
                 await asyncio.sleep(DONE_POLL_S)
         finally:
             if not era.in_flight:
                 self._eras.remove(era)
+
+    def _has_older(self) -> bool:
+        return self.predecessor is not None and self.predecessor.in_flight > 0
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` makes, once for all applications that follow each other in this process."""
+        if name not in self.lasting:
+            self.lasting[name] = make()
+        found: T = self.lasting[name]
+        return found
 
     def on_error(self, error: Exception, request: Request | None) -> Response:
         """The reply for an error: the server's own ``on_error``, for what fails before and after the handler."""

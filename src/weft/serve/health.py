@@ -34,17 +34,19 @@ class ServiceState(Struct, omit_defaults=True):
     reason: str | None = None
 
 
-class Readiness(Struct):
+class Readiness(Struct, omit_defaults=True):
     """Whether a request would be served now, and by which services not.
 
     Attributes:
         status: ``ready``; ``starting``, ``draining``, ``stopped``; ``degraded``: some services are not ready.
         degraded: Names of the services that are not ready.
+        notes: What a person should know although requests are served.
     """
 
     status: str
     services: dict[str, ServiceState]
     degraded: list[str]
+    notes: list[str] = []
 
 
 class Health:
@@ -68,7 +70,8 @@ class Health:
         services = await asyncio.shield(self._running)
         degraded = [name for name, state in services.items() if not state.ready]
         status = app.state if app.state != "running" else "degraded" if degraded else "ready"
-        return Readiness(status, services, degraded)
+        notes = [said for note in app.notes if (said := note()) is not None]
+        return Readiness(status, services, degraded, notes)
 
     def _done(self, task: asyncio.Task[dict[str, ServiceState]]) -> None:
         self._running = None

@@ -24,6 +24,9 @@ R = TypeVar("R")
 DRAIN_TIMEOUT_S: Final = 30.0
 """How long work in flight may take to end after the first signal; Kubernetes waits as long before it kills."""
 
+RETIRE_TIMEOUT_S: Final = 600.0
+"""How long requests may go on that began before another application took the place: as long as a remote service may take."""
+
 STOP_TIMEOUT_S: Final = 5.0
 """How long components may take to close, once nothing is in flight."""
 
@@ -89,7 +92,10 @@ class Serving:
             balancers that only ask now and then stop sending first.
 
     Attributes:
+        app: What is served now.
         servers: All that are drained: further ones may be put in.
+        private: The one of these, if any, that serves what siblings reach (:attr:`Application.private`).
+        retiring: What was served before and has requests under way.
     """
 
     def __init__(
@@ -102,6 +108,8 @@ class Serving:
     ) -> None:
         self.app = app
         self.servers: list[Server] = []
+        self.private: Server | None = None
+        self.retiring: set[asyncio.Task[None]] = set()
         self._limits = limits
         self._certificates = Certificates(app.log)
         self._watch_certificates: asyncio.Task[None] | None = None
@@ -119,6 +127,40 @@ class Serving:
         server = Server(self.app, on_error=self.app.on_error, limits=self._limits, ssl=context)
         self.servers.append(server)
         await server.listen_socket(listener)
+
+    def replace(self, app: Application) -> None:
+        """Have another application answer from the next request on; it has started, and the one before it goes on until
+        its requests have ended."""
+        old, self.app = self.app, app
+        for server in self.servers:
+            served = app.private or app if server is self.private else app
+            server.serve(served, served.on_error)
+        app.predecessor = old
+        for hook in app.on_succeed:
+            hook()
+        task = asyncio.create_task(self._retire(old, app), name="end what was served before")
+        self.retiring.add(task)
+        task.add_done_callback(self.retiring.discard)
+
+    async def _retire(self, old: Application, app: Application) -> None:
+        try:
+            async with asyncio.timeout(RETIRE_TIMEOUT_S):
+                await old.until_done()
+        except TimeoutError:
+            app.log.warning(f"{old.in_flight} requests that began before the reload are cut off now")
+        finally:
+            await self._stop(old)
+            app.predecessor = None
+        # What was there at the start is not looked at by the collector; now much of it is gone.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+    async def _stop(self, app: Application) -> None:
+        inner = app.private
+        if inner is not None:
+            await inner.stop()
+        await app.stop()
 
     async def run(
         self,
@@ -150,6 +192,9 @@ class Serving:
                 await server.aclose()
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.5 if stop.now.is_set() else STOP_TIMEOUT_S):
+                    # Nothing is in flight any more: these end by themselves, but for what they wait between two looks.
+                    if self.retiring:
+                        await asyncio.wait(self.retiring)
                     await self.app.stop()
 
     async def _start(self, on_started: Callable[[], Awaitable[object]] | None) -> None:
