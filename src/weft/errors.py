@@ -18,7 +18,8 @@
     └── RequestError              one request failed; has an HTTP status
         ├── InvalidRequestError       400  the caller sent something wrong (``param`` names it)
         │   ├── UnsupportedParameterError   a field that nothing consumes
-        │   └── ContextWindowError          the prompt does not fit the model
+        │   ├── ContextWindowError          the prompt does not fit the model
+        │   └── ReserveError                it may use more tokens than its route reserves for a request
         ├── UnauthorizedError         401
         ├── ForbiddenError            403
         ├── NotFoundError             404  (``ModelNotFoundError`` for an unknown model name)
@@ -207,6 +208,12 @@ class ContextWindowError(InvalidRequestError):
     """The prompt is longer than the model's window."""
 
     code = "context_length_exceeded"
+
+
+class ReserveError(InvalidRequestError):
+    """A request may use more tokens than its route reserves for one; asking again would change nothing."""
+
+    code = "reserve_exceeded"
 
 
 class UnauthorizedError(RequestError):

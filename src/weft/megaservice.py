@@ -302,7 +302,13 @@ class Services:
         lane = host.lane(threads=LANE_THREADS, queue=LANE_QUEUE) if blocks else None
         backend = _shown(config.get("url"))
         transport = LocalTransport(
-            placed.key, placed.component, contract, instance, lane=lane, backend=backend
+            placed.key,
+            placed.component,
+            contract,
+            instance,
+            lane=lane,
+            backend=backend,
+            asks_others=any(self.transports[key].contract.name == "chat" for key in placed.uses.values()),
         )
         return Started(transport, host)
 

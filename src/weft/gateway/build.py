@@ -118,7 +118,7 @@ class Assembly:
         self._given, self.endpoints = secret, endpoints
         self.targets: dict[str, list[Target]] = {}
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
-        self.limits = Limits(spec.gateway) if spec.gateway is not None else None
+        self.limits = Limits(lambda: self.plans) if spec.gateway is not None else None
         if self.limits is not None and before is not None and before.limits is not None:
             self.limits.store = before.limits.store  # what was used stays used
         self.desk: Desk | None = None
@@ -480,7 +480,7 @@ def _served_keys(spec: Spec, plans: Plans) -> list[str]:
 
 def stages_of(assembly: Assembly) -> StagesOf:
     """What a route of the Gateway file does with its requests, the outermost first."""
-    limits = assembly.limits
+    limits, gateway = assembly.limits, assembly.spec.gateway
 
     def stages(rule: RouteSpec) -> list[Stage]:
         found: list[Stage] = []
@@ -491,7 +491,7 @@ def stages_of(assembly: Assembly) -> StagesOf:
             found.append(VersionStage(rule, versions))
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
-        if limits is not None and (limit := limits.stage(rule)) is not None:
+        if limits is not None and gateway is not None and (limit := limits.stage(gateway, rule)) is not None:
             found.append(limit)
         if any(version.spec.mirror for version in versions):
             mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)

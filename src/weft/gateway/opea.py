@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from weft.context import Context
 from weft.contracts.base import invalid
 from weft.contracts.chat import ChatChunk
 from weft.errors import InvalidRequestError, did_you_mean
+from weft.types import Usage
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -93,9 +95,13 @@ def wants_openai(query: str, accept: str | None) -> bool:
     return accept is not None and "format=openai" in accept.replace(" ", "")
 
 
-async def events(chunks: AsyncIterator[ChatChunk]) -> AsyncIterator[bytes]:
-    """Each piece of text as ``data: b'...'``; the end is the caller's to write."""
+async def events(chunks: AsyncIterator[ChatChunk], context: Context) -> AsyncIterator[bytes]:
+    """Each piece of text as ``data: b'...'``; the end is the caller's to write. Tokens are counted to the request."""
+    usage: Usage | None = None
     async for chunk in chunks:
+        usage = chunk.usage or usage
         for choice in chunk.choices:
             if choice.index == 0 and choice.delta.content:
                 yield b"data: %b\n\n" % repr(choice.delta.content.encode()).encode()
+    if context.tally is not None:
+        context.tally.add(usage)

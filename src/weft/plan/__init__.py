@@ -8,15 +8,18 @@ from weft.plan.build import build_id
 from weft.plan.compile import Plans, check, compile_plan, resolve_placement
 from weft.plan.contract import widen
 from weft.plan.explain import explain
+from weft.plan.limits import price_name
 from weft.plan.model import (
     PENDING,
     SKIPPED,
     Absent,
     Each,
     Getter,
+    ModelCall,
     Plan,
     PlanNode,
     Repeat,
+    Spending,
     Values,
     Variant,
 )
@@ -28,17 +31,20 @@ __all__ = [
     "Absent",
     "Each",
     "Getter",
+    "ModelCall",
     "Placed",
     "Plan",
     "PlanNode",
     "Plans",
     "Repeat",
+    "Spending",
     "Values",
     "Variant",
     "build_id",
     "check",
     "compile_plan",
     "explain",
+    "price_name",
     "resolve_placement",
     "widen",
 ]

@@ -14,6 +14,7 @@ from weft.plan.nodes import carried, check_each, check_repeat
 from weft.plan.output import check_output
 from weft.plan.scope import REQUEST, Scope, Step
 from weft.plan.services import Services
+from weft.plan.spending import spending_of
 from weft.plan.types import fields_of, without_streams
 from weft.plan.variants import OUTPUT, Streams, find_streams, readers
 from weft.spec.model import Faulty, Input, Ref, references
@@ -69,6 +70,7 @@ def assemble(scope: Scope, output: Input | None, services: Services) -> Plan | N
         consumed=frozenset(_consumed(scope, output, tests)),
         timeout_s=scope.spec.timeout_s,
         key=scope.key or scope.spec.name,
+        spending=spending_of(scope, services),
     )
     return explain_plan(scope, plan, output, edges)
 

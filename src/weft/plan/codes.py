@@ -6,9 +6,11 @@ from typing import Final
 
 CODES: Final[dict[str, str]] = {
     "ambiguous-flow": "two nodes upstream are equally near and both have the field that an input is bound from",
+    "bad-example": "an example of a route does not keep to the route's schema",
     "bad-each": "a field is bound by each and in inputs as well",
     "bad-parameter": "a parameter of this type cannot have choices",
     "bad-repeat": "a repetition feeds nothing back, or its end is no condition",
+    "bad-schema": "the schema of a route is no JSON Schema, or refers to something that is not in it",
     "broken-component": "a component cannot be loaded, or is no component",
     "config-type": "a config value is of another type than the component's constructor takes",
     "config-value": "a component cannot work with a config value, though its type is right",
@@ -17,6 +19,8 @@ CODES: Final[dict[str, str]] = {
     "missing-config": "a component needs a config value that is not there",
     "missing-input": "a required field of a node's request is not bound",
     "missing-slot": "a component needs a service that is not bound",
+    "no-bound": "a limit counts tokens, and nobody can say how many a request may use",
+    "no-price": "a limit counts cost, and a model has no price",
     "not-idempotent": "an operation is retried of which asking twice is not the same as asking once",
     "null-ref": "a reference goes through a value that may be null",
     "shadowed-parameter": "a parameter has the name of a field of the contract",

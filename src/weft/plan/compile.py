@@ -18,13 +18,15 @@ from weft.plan.flow import expand_fill_from, expand_flow
 from weft.plan.front import check_front
 from weft.plan.graph import find_cycles, in_order
 from weft.plan.inputs import bind_explicit
-from weft.plan.model import Plan
+from weft.plan.limits import check_limits
+from weft.plan.model import Plan, Spending
 from weft.plan.nodes import check_modifiers, find_operation
 from weft.plan.output import contract_of_output, find_output
 from weft.plan.placing import check_placement
 from weft.plan.routes import check_routes
 from weft.plan.scope import Scope, Step
 from weft.plan.services import Placed, Service, ServiceChecker, gather
+from weft.plan.spending import of_service
 from weft.plan.types import UNKNOWN
 from weft.registry.components import Components
 from weft.spec.model import At, PlacementSpec, Spec
@@ -38,10 +40,12 @@ class Plans(Mapping[str, Plan]):
     Attributes:
         plans: The plan of each megaservice, by its key: its name, for all but further versions of one.
         placed: Every service by key, in an order in which they can be started.
+        spending: What one request to a service may make models do, by its key; the service itself, if it is one.
     """
 
     plans: dict[str, Plan]
     placed: dict[str, Placed] = field(default_factory=dict)
+    spending: dict[str, Spending] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Plan:
         return self.plans[name]
@@ -184,7 +188,9 @@ class Compiler:
         plans = {name: plan for name, plan in self._plans.items() if plan is not None}
         order = [] if cycles else in_order(edges)
         by_name = {name: plans[name] for name in self._spec.megaservices if name in plans}
-        return Plans(by_name, {key: self.services.by_key[key].placed() for key in order})
+        spending = {key: of_service(self.services.by_key[key], self.services) for key in order}
+        check_limits(self._spec, self._problems, by_name, spending)
+        return Plans(by_name, {key: self.services.by_key[key].placed() for key in order}, spending)
 
     def _resolve(self, service: Service) -> None:
         if service.key in self._resolved or service.key in self._resolving:

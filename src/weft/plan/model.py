@@ -8,7 +8,7 @@ closures when the plan is made, so that running it looks nothing up.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -116,6 +116,46 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCall:
+    """Calls of one model for one request.
+
+    Attributes:
+        service: The model's key.
+        model: Its name in the service's config; empty: it has none there.
+        times: How many at most.
+        window: Tokens that the model takes, prompt and answer together; None: unknown.
+        own_prompt: Whether its prompt is nothing but the messages of the megaservice's own request.
+        own_length: Whether the request says how long an answer may be.
+        own_answers: Whether the request says how many answers there are.
+        length: Tokens of an answer, where the spec says so.
+        answers: How many, where the spec says so.
+    """
+
+    service: str
+    model: str = ""
+    times: int = 1
+    window: int | None = None
+    own_prompt: bool = False
+    own_length: bool = False
+    own_answers: bool = False
+    length: int | None = None
+    answers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The calls of a graph.
+
+    Attributes:
+        calls: All that it may make.
+        unbounded: Why nobody can say how many there are; empty: ``calls`` are all.
+    """
+
+    calls: tuple[ModelCall, ...] = ()
+    unbounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A megaservice, checked and compiled. Pure data: no I/O, no clients, no secrets.
 
@@ -125,6 +165,7 @@ class Plan:
         services: Keys of the services it needs, in the order in which they can be started.
         consumed: Fields of the request that something in the graph reads.
         explanation: What ``weft check --explain`` prints.
+        spending: What one request may make models do.
     """
 
     name: str
@@ -137,6 +178,7 @@ class Plan:
     consumed: frozenset[str]
     timeout_s: float | None
     explanation: str = ""
+    spending: Spending = field(default_factory=Spending)
     key: str = ""
 
     @property

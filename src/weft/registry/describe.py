@@ -11,7 +11,7 @@ import inspect
 import types
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Struct
@@ -72,6 +72,8 @@ class ComponentInfo:
         version: The version of the distribution it comes from; of a loose file the start of its digest.
         description: First line of its docstring.
         open_config: Whether the constructor takes any keyword.
+        window: The parameter that bounds the tokens of one request, prompt and answer together; None: none does.
+        asks: How often one request at most makes it ask what a slot gives it, by slot; those that are not there: unknown.
     """
 
     name: str
@@ -87,6 +89,8 @@ class ComponentInfo:
     version: str
     description: str
     open_config: bool = False
+    window: str | None = None
+    asks: Mapping[str, int] = field(default_factory=dict)
 
 
 def describe(
@@ -128,6 +132,8 @@ def describe(
         version=version,
         description=first_line(cls.__doc__),
         open_config=open_config,
+        window=getattr(cls, "window", None),
+        asks=dict(getattr(cls, "asks", {})),
     )
 
 

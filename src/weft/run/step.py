@@ -22,6 +22,7 @@ from weft.run.failures import Stopped, is_transient, may_be_answered_elsewhere
 from weft.run.group import Group
 from weft.run.limit import Limit, running_task
 from weft.run.meters import NodeMeters
+from weft.run.spending import is_model, spending, spending_stream
 from weft.run.state import Run, fork
 from weft.run.streams import Pump, Tap, close
 from weft.transport.base import Call, StreamCall, Transport, WireStream, bound, bound_stream
@@ -79,12 +80,18 @@ class Target:
 def target(transport: Transport, operation: str, tools: Tools, *, stream: bool) -> Target:
     """Look a service's operation up, once."""
     endpoint = transport.endpoint
+    call = bound(transport, operation)
+    stream_call = bound_stream(transport, operation) if stream else None
+    if is_model(transport, operation):
+        call = spending(call, transport.service)
+        if stream_call is not None:
+            stream_call = spending_stream(stream_call, transport.service)
     return Target(
         transport.service,
         transport.component,
         endpoint or getattr(transport, "backend", None),
-        bound(transport, operation),
-        bound_stream(transport, operation) if stream else None,
+        call,
+        stream_call,
         tools.breakers.of(f"service '{transport.service}'") if endpoint is not None else None,
         bool(getattr(transport, "streams_wire", False)),
     )

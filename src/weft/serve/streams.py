@@ -135,11 +135,17 @@ async def relay_reply(
     left_s = context.time_left_s()
     alarm = _Alarm(stream, left_s) if left_s is not None else None
 
+    def count() -> None:
+        """The stream's tokens are the request's, for whoever counts these around the reply; the same object counts once."""
+        if context.tally is not None:
+            context.tally.add(stream.usage)
+
     def ended(_task: asyncio.Task[Any]) -> None:
         # A client that goes away cancels the task that relays, and nobody finishes the stream.
         if alarm is not None:
             alarm.cancel()
         stream.abandon()
+        count()
 
     task = asyncio.current_task()
     assert task is not None  # each request has one
@@ -149,6 +155,7 @@ async def relay_reply(
         if alarm is not None:
             alarm.cancel()
         failure = stream.finish(error)
+        count()
         ending.has_begun = stream.has_begun
         if failure is None and stream.has_said_end:
             return b""

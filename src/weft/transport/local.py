@@ -25,6 +25,7 @@ class LocalTransport:
         instance: The component, started.
         lane: Threads for methods that are not coroutines; None if it has none of these.
         backend: The server that the component talks to, for messages; None if none is configured.
+        asks_others: Whether it is given a chat model that it asks: then it is none itself.
     """
 
     endpoint: str | None = None
@@ -38,9 +39,10 @@ class LocalTransport:
         *,
         lane: Lane | None = None,
         backend: str | None = None,
+        asks_others: bool = False,
     ) -> None:
         self.service, self.component, self.contract = service, component, contract
-        self.backend = backend
+        self.backend, self.asks_others = backend, asks_others
         self.instance = instance
         self._lane = lane
         self._calls: dict[str, Call] = {}
@@ -52,6 +54,7 @@ class LocalTransport:
         Who has bound an operation binds it anew.
         """
         self.component, self.instance, self.backend = other.component, other.instance, other.backend
+        self.asks_others = other.asks_others
         self._lane, self.streams_wire = other._lane, other.streams_wire
         self._calls = {}
 

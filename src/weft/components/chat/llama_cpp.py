@@ -95,6 +95,7 @@ class LlamaCpp:
 
     exclusive: ClassVar[bool] = True
     unsupported: ClassVar[frozenset[str]] = frozenset({"reasoning_effort"})
+    window: ClassVar[str] = "context"
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class OpenAIChat:
 
     relays: ClassVar[bool] = True
     unsupported: ClassVar[frozenset[str]] = frozenset({"metadata"})
+    window: ClassVar[str] = "context_window"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -87,6 +87,8 @@ class CondenseQuestion:
     """
 
     idempotent = True
+
+    asks: ClassVar[dict[str, int]] = {"chat": 1}
 
     def __init__(self, chat: Chat | None = None) -> None:
         self._chat = chat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -119,6 +119,8 @@ class RagPrompt:
     """
 
     idempotent = True
+
+    asks: ClassVar[dict[str, int]] = {"chat": 0}
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -134,6 +134,8 @@ class QuoteAndAnswer:
         chat: The model, for its size; without one it is taken as large.
         lead: What comes first: ``quote``, ``answer``, or ``auto`` by the model's size.
     """
+
+    asks: ClassVar[dict[str, int]] = {"chat": 0}
 
     def __init__(
         self, chat: Chat | None = None, *, lead: Literal["auto", "quote", "answer"] = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -149,6 +149,8 @@ class DocumentSummary:
     """
 
     idempotent = True
+
+    asks: ClassVar[dict[str, int]] = {"chat": 0}
 
     def __init__(
         self,

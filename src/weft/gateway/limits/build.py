@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from weft.gateway.limits.expected import Expecting
 from weft.gateway.limits.memory import MemoryStore
-from weft.gateway.limits.meters import compiled
+from weft.gateway.limits.meters import EVERYTHING, compiled
 from weft.gateway.limits.stage import LimitStage
 from weft.gateway.limits.terms import Store
+from weft.plan import Plans
 from weft.spec.gateway import GatewaySpec, RouteSpec
 
 
@@ -13,17 +17,22 @@ class Limits:
     """The limits of one gateway process.
 
     Args:
-        spec: The file.
+        plans: What runs now.
 
     Attributes:
         store: Where what was used is kept.
     """
 
-    def __init__(self, spec: GatewaySpec) -> None:
-        self._spec = spec
+    def __init__(self, plans: Callable[[], Plans]) -> None:
+        self._plans = plans
         self.store: Store = MemoryStore()
 
-    def stage(self, rule: RouteSpec) -> LimitStage | None:
-        """The stage of a route; None: it has no limits."""
-        meters = compiled(rule.limits, rule.path)
-        return LimitStage(meters, self.store) if meters else None
+    def stage(self, gateway: GatewaySpec, rule: RouteSpec) -> LimitStage | None:
+        """The stage of a route; None: nothing limits it."""
+        meters = [*compiled(rule.limits, rule.path), *compiled(gateway.limits, EVERYTHING)]
+        if not meters:
+            return None
+        expecting = None
+        if any(meter.kind in ("tokens", "cost") for meter in meters):
+            expecting = Expecting(gateway, rule, self._plans)
+        return LimitStage(meters, self.store, expecting=expecting)

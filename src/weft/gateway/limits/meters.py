@@ -35,6 +35,9 @@ _EACH: Final[Mapping[str, str]] = {
     "address": "each address",
 }
 
+EVERYTHING: Final = "*"
+"""The scope of limits over all routes together."""
+
 COST_UNITS: Final = 1_000_000
 """Cost is counted in millionths of the price table's currency: whole numbers, so that sums are exact in every store."""
 
@@ -71,7 +74,7 @@ def compiled(limits: Sequence[LimitSpec], scope: str) -> list[Meter]:
 
     Args:
         limits: As the file has them.
-        scope: What they are of: a route's path, or everything. Names of buckets begin with it, and not with a limit's
+        scope: What they are of: a route's path, or :data:`EVERYTHING`. Names of buckets begin with it, and not with a limit's
             place in the file or its amount: changing these leaves what was used.
     """
     least: dict[str, Meter] = {}
@@ -86,8 +89,9 @@ def compiled(limits: Sequence[LimitSpec], scope: str) -> list[Meter]:
 def _meter(limit: LimitSpec, scope: str) -> Meter:
     per = limit.per
     subject, each = SUBJECTS[per], _EACH[per]
+    whole = "all-" if scope == EVERYTHING else ""
     if limit.concurrent is not None:
-        name = f"{per}-concurrent"
+        name = f"{whole}{per}-concurrent"
         return Meter(
             "concurrent",
             limit.concurrent,
@@ -102,7 +106,7 @@ def _meter(limit: LimitSpec, scope: str) -> Meter:
     kind, rate = next((kind, rate) for kind in KINDS[:3] if (rate := getattr(limit, kind)) is not None)
     amount, unit = rate_of(rate)
     most = int(amount * COST_UNITS) if kind == "cost" else int(amount)
-    name = f"{per}-{kind}-{unit}"
+    name = f"{whole}{per}-{kind}-{unit}"
     window = _WINDOW_S[unit]
     policy = f'"{name}";q={most}'
     if window is not None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from weft.errors import RateLimitError
+from weft.gateway.limits.expected import Expected, Expecting
 from weft.gateway.limits.headers import LimitHeaders
 from weft.gateway.limits.meters import Meter
 from weft.gateway.limits.terms import GRANTED, NEVER, PLACES, QUEUED, Ask, Hold, Store, Verdict
 from weft.gateway.passage import Passage, Proceed, Reply
-from weft.types import Usage
 
 QUEUE_S: Final = 60.0
 """Seconds that a request without a deadline waits for a place: clients of HTTP seldom wait longer for a first byte."""
-
-Bound = Callable[[Passage], int]
-"""The most tokens that a request may come to use."""
-
-Cost = Callable[[Passage, Usage], int]
-"""What tokens cost, in units of :data:`weft.gateway.limits.meters.COST_UNITS`."""
 
 
 class LimitStage:
@@ -30,11 +24,11 @@ class LimitStage:
     Args:
         meters: The route's limits.
         store: Where what was used is kept.
-        bound: Of a request's tokens; None: nothing counts them.
+        expecting: Knows what a request may use; None: no limit counts that.
     """
 
-    def __init__(self, meters: Sequence[Meter], store: Store, *, bound: Bound | None = None) -> None:
-        self._meters, self._store, self._bound = tuple(meters), store, bound
+    def __init__(self, meters: Sequence[Meter], store: Store, *, expecting: Expecting | None = None) -> None:
+        self._meters, self._store, self._expecting = tuple(meters), store, expecting
         self._headers = LimitHeaders(meters)
 
     async def __call__(self, passage: Passage, proceed: Proceed) -> Reply:
@@ -43,7 +37,8 @@ class LimitStage:
         Raises:
             RateLimitError: A limit is reached, or the queue before it is full.
         """
-        asks = self._asks(passage)
+        expected = self._expecting(passage) if self._expecting is not None else None
+        asks = self._asks(passage, expected)
         verdict = await self._store.take(asks)
         if verdict.outcome == QUEUED:
             verdict = await self._queued(passage, asks, verdict)
@@ -52,19 +47,40 @@ class LimitStage:
         if verdict.outcome != GRANTED:
             raise self._refusal(verdict, asks)
         assert verdict.hold is not None  # what is granted has one
+        if expected is None:
+            passage.on_end(partial(self._left, verdict.hold))
+            return await proceed(passage)
         passage.context.counting()
-        passage.on_end(partial(self._ended, passage, verdict.hold))
-        return await proceed(passage)
+        passage.on_end(partial(self._used, passage, verdict.hold, expected))
+        try:
+            return await proceed(passage)
+        except BaseException as error:
+            expected.refused(error)
+            raise
 
-    def _asks(self, passage: Passage) -> list[Ask]:
-        bound = self._bound(passage) if self._bound is not None else 0
+    def _asks(self, passage: Passage, expected: Expected | None) -> list[Ask]:
         asks = []
         for meter in self._meters:
-            kind = meter.kind
-            amount = bound if kind == "tokens" else 1
+            amount = 1
+            if expected is not None:
+                if meter.kind == "tokens":
+                    amount = expected.tokens
+                elif meter.kind == "cost":
+                    amount = expected.cost
             bucket = f"{meter.prefix}|{meter.subject(passage)}"
             asks.append(Ask(bucket, meter.most, amount, meter.span, meter.queue))
         return asks
+
+    def _left(self, hold: Hold, status: int) -> None:
+        self._store.settle(hold, [None] * len(self._meters))
+
+    def _used(self, passage: Passage, hold: Hold, expected: Expected, status: int) -> None:
+        used = expected.used(passage.usage, status)
+        spent = [
+            used.tokens if meter.kind == "tokens" else used.cost if meter.kind == "cost" else None
+            for meter in self._meters
+        ]
+        self._store.settle(hold, spent)
 
     async def _queued(self, passage: Passage, asks: Sequence[Ask], verdict: Verdict) -> Verdict:
         store = self._store
@@ -103,14 +119,6 @@ class LimitStage:
         return RateLimitError(
             f"the limit is reached: {meter.words}; try again in {_spoken(seconds)}", retry_after_s=seconds
         )
-
-    def _ended(self, passage: Passage, hold: Hold, status: int) -> None:
-        usage = passage.usage
-        spent: list[int | None] = [
-            usage.total_tokens if meter.kind == "tokens" and usage is not None else None
-            for meter in self._meters
-        ]
-        self._store.settle(hold, spent)
 
 
 def _spoken(seconds: int) -> str:

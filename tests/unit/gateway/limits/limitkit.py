@@ -1,0 +1,64 @@
+"""Gateways with limits, in front of a scripted model of which a word is a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frontkit import GATEWAY, TALK, FrontRig
+from weft.gateway.build import Assembly
+from weft.registry.components import Components
+
+WORDS = 5
+"""Tokens of a question and its answer: "Hello?", and the four words of the script."""
+
+
+CHAT = '''\
+from weft.testing import ScriptedChat
+
+
+class Chat(ScriptedChat):
+    """Is to be found by the test."""
+
+    made = []
+
+    def __init__(self, reply: str = "Good morning to you.") -> None:
+        super().__init__(reply)
+        self.made.append(self)
+'''
+"""The model, as a file beside the spec."""
+
+
+class LimitRig(FrontRig):
+    """A gateway of one process, whose model can be held up."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        (self.folder / "chat.py").write_text(CHAT)
+
+    def assembly(self, text: str, **options: Any) -> Assembly:
+        """Kept, to be looked into."""
+        self.assembled = super().assembly(text, **options)
+        return self.assembled
+
+    @property
+    def model(self) -> Any:
+        """The scripted model of the gateway that was started last."""
+        return Components().get("./chat.py:Chat", folder=self.folder).type.made[-1]
+
+
+def route(limits: str, more: str = "") -> str:
+    """A route to the megaservice ``talk`` with these limits, which reserves 1500 tokens unless ``more`` bounds them."""
+    more = more or "reserve: 1500"
+    return f"{TALK}{GATEWAY}  - {{path: /v1/greet, megaservice: talk, limits: [{limits}], {more}}}\n"
+
+
+def service(limits: str, more: str = "") -> str:
+    """A route to the service ``llm`` with these limits."""
+    more = more or "request: {clamp: {max_tokens: [1, 100]}}"
+    return f"{TALK}{GATEWAY}  - {{path: /v1/greet, service: llm, limits: [{limits}], {more}}}\n"
+
+
+def left(headers: dict[str, str], name: str) -> int:
+    """What ``RateLimit`` says is left of a limit."""
+    part = next(part for part in headers["ratelimit"].split(", ") if part.startswith(f'"{name}"'))
+    return int(part.split(";r=")[1].split(";")[0])
