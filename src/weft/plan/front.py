@@ -27,6 +27,7 @@ from weft.plan.rules import (
     compile_rule,
     compile_template,
 )
+from weft.plan.schemas import check_schema
 from weft.plan.services import Placed, plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.describe import union_members
@@ -70,6 +71,7 @@ def check_front(
     if front is None:
         return
     for rule in front.routes:
+        check_schema(rule, problems)
         keys = spec.served.get(rule.target, (rule.target,))
         known = [asked for key in keys if (asked := _asked(rule, key, plans, placed, components)) is not None]
         for asked in known:

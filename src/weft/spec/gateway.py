@@ -33,6 +33,9 @@ FIELD_PATH: Final = keys.Text(
     r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",
     "names joined by dots: stream_options.include_usage",
 )
+SCHEMA_KEY: Final = keys.Text(
+    "a key of a JSON Schema", r"[$A-Za-z][$A-Za-z0-9_-]*", "$ref, $defs, type, properties, ...", "bad-name"
+)
 _SECONDS: Final = keys.Number("a number of seconds", 86_400)
 _SHARE: Final = keys.Whole("a share", 0, 1_000_000)
 
@@ -99,9 +102,7 @@ class VersionSpec:
     sunset: str | None = field(
         default=None, metadata=key(DAY, "When it ends; in the header Sunset. From then on: 410.")
     )
-    notice: str | None = field(
-        default=None, metadata=key(URL, "A page about its end; in the header Link.")
-    )
+    notice: str | None = field(default=None, metadata=key(URL, "A page about its end; in the header Link."))
     marks: Marks = _marks()
 
 
@@ -341,7 +342,7 @@ class RouteSpec:
     schema: dict[str, Any] = field(
         default_factory=dict,
         metadata=key(
-            keys.Table(keys.FIELD, keys.Json(), "a JSON Schema"), "Of the request: checked, and described."
+            keys.Table(SCHEMA_KEY, keys.Json(), "a JSON Schema"), "Of the request: checked, and described."
         ),
     )
     examples: dict[str, Any] = field(

@@ -6,6 +6,7 @@ file is loaded (:mod:`weft.plan.rules`).
 """
 
 from weft.gateway.transform.program import Step, Transform
+from weft.gateway.transform.schema import SchemaStage
 from weft.gateway.transform.stage import TransformStage
 
-__all__ = ["Step", "Transform", "TransformStage"]
+__all__ = ["SchemaStage", "Step", "Transform", "TransformStage"]

@@ -13,7 +13,7 @@ from weft.gateway.passage import Passage, Proceed, Reply
 from weft.gateway.transform.events import EventChanges
 from weft.gateway.transform.headers import HeaderRules
 from weft.gateway.transform.program import MAX_BYTES, Seen, Transform
-from weft.http.message import Headers, Response, StreamResponse
+from weft.http.message import Headers, Request, Response, StreamResponse
 from weft.spec.gateway import RouteSpec
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -71,6 +71,13 @@ class TransformStage:
 
 def _seen(passage: Passage, headers: Headers, body: Any) -> Seen:
     return Seen(body, headers, passage.identity, passage.model)
+
+
+def has_fields(request: Request) -> bool:
+    """Whether the request has a body that is JSON, or has to be; an upload has none, nor has a GET."""
+    if request.method not in _BODY_METHODS:
+        return False
+    return not request.headers.get("content-type", "").lstrip().lower().startswith("multipart/")
 
 
 def change_request(transform: Transform, passage: Passage) -> None:
