@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import msgspec
@@ -17,6 +18,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from switchkit import served
 from weft.context import Context
+from weft.http.client import Endpoint
 from weft.http.message import Headers, Request, Response
 from weft.serve.access import Access
 from weft.serve.application import Application
@@ -179,3 +181,56 @@ def request(*headers: tuple[str, str], **more: Any) -> Request:
 def bearer(token: str) -> Request:
     """A request with this token."""
     return request(("authorization", f"Bearer {token}"))
+
+
+class Browser:
+    """What a browser does here: keeps cookies, sends forms with their origin, and says that a page is wanted.
+
+    Attributes:
+        cookies: By name.
+        headers: Of the last reply.
+    """
+
+    def __init__(self, gateway: Endpoint, url: str) -> None:
+        self._gateway, self.url = gateway, url
+        self.cookies: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
+        self.set_cookies: list[str] = []
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Open a page; redirects are not followed."""
+        return await self._send("GET", path, b"", {"accept": "text/html", **headers})
+
+    async def post(self, path: str, origin: str | None = "", **fields: str) -> tuple[int, str]:
+        """Send a form.
+
+        Args:
+            path: Where to.
+            origin: Of the page that it is on; empty: the gateway's; None: the browser says none.
+            fields: Of the form.
+        """
+        headers = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
+        if origin is not None:
+            headers["origin"] = origin or self.url
+        return await self._send("POST", path, urlencode(fields).encode(), headers)
+
+    @property
+    def location(self) -> str:
+        """Where the last reply leads."""
+        return self.headers.get("location", "")
+
+    async def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        if self.cookies:
+            headers = headers | {
+                "cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            }
+        reply = await self._gateway.request(method, path, body, headers=list(headers.items()))
+        self.headers = dict(reply.headers.items())
+        self.set_cookies = reply.headers.get_all("set-cookie")
+        for line in self.set_cookies:
+            name, _, value = line.partition(";")[0].partition("=")
+            if "Max-Age=0" in line:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
+        return reply.status, reply.body.decode()

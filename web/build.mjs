@@ -10,12 +10,16 @@ const out = join(here, "..", "src", "weft", "web");
 const options = { bundle: true, minify: true, charset: "utf8", target: "es2022", legalComments: "none", write: false };
 const source = (name) => join(here, "src", name);
 const built = async (name, more) => Buffer.from((await build({ ...options, ...more, entryPoints: [source(name)] })).outputFiles[0].contents);
+const styles = { loader: { ".css": "css" }, target: ["chrome123", "firefox120", "safari17.5"] };
 const files = {
   "chat.js": await built("main.ts", { format: "esm" }),
   // Runs before the first line of the page is drawn: no module.
   "early.js": await built("early.ts", { format: "iife" }),
-  "chat.css": await built("chat.css", { loader: { ".css": "css" }, target: ["chrome123", "firefox120", "safari17.5"] }),
+  "chat.css": await built("chat.css", styles),
   "index.html": await readFile(source("index.html")),
+  // What the server fills in: it works without a script.
+  "login.html": await readFile(source("login.html")),
+  "login.css": await built("login.css", styles),
 };
 if (process.argv.includes("--check")) {
   const stale = [];

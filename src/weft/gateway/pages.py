@@ -6,6 +6,8 @@ from importlib.resources import files
 from typing import Final
 
 from weft.context import Context
+from weft.gateway.login.login import Login
+from weft.gateway.login.routes import add_me
 from weft.http.message import Request, Response
 from weft.serve.application import Application, RouteDoc, RouteHandler
 
@@ -25,14 +27,17 @@ CONTENT_SECURITY_POLICY: Final = (
 document or a model says stays text even if the page had a fault. An answer's picture is never fetched."""
 
 
-def add_pages(app: Application) -> None:
-    """Serve the chat page."""
+def add_pages(app: Application, login: Login | None = None) -> None:
+    """Serve the chat page, and who looks at it."""
     for path, (name, content_type) in FILES.items():
         content = (files("weft") / "web" / name).read_bytes()
         doc = RouteDoc(
             summary="The chat page.", content_type="text/html", tags=("about",), hidden=path != "/"
         )
-        app.route("GET", path, _file(content, content_type), doc=doc, needs="")
+        # The colours are for the page to log in too.
+        is_open = path == "/static/early.js"
+        app.route("GET", path, _file(content, content_type), doc=doc, open=is_open, needs="")
+    add_me(app, login)
 
 
 def _file(content: bytes, content_type: str) -> RouteHandler:
