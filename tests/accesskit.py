@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from weft.gateway.access.desk import DATABASE_FILE
 from weft.gateway.access.keys import KeyStore, NewKey
 from weft.store import Database
 from weft.store.sqlite import SqliteDatabase
+
+Opener = Callable[[], Database]
+"""Opens one database again and again: as several gateways and commands do."""
 
 ROUTE = TALK + GATEWAY + "  - {path: /v1/greet, megaservice: talk}\n"
 """A gateway with one route, for an ``auth:`` to follow."""
@@ -40,6 +43,16 @@ async def made(rig: FrontRig, name: str = "site", **fields: Any) -> str:
 def bearer(secret: str) -> dict[str, str]:
     """The header with which most SDKs send a key."""
     return {"authorization": f"Bearer {secret}"}
+
+
+class Wall:
+    """A clock on the wall, and one that never goes back: both are moved by the test."""
+
+    def __init__(self, now_s: float = 1_800_000_000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 async def tampered(database: Database, statement: str, *values: object) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from weft.store.postgresql import PostgresDatabase
+
 
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
@@ -24,6 +26,16 @@ def postgres_server(folder: Path) -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+async def postgres_schema(url: str) -> str:
+    """The URL of a schema of its own in the server at ``url``."""
+    schema = fresh_schema()
+    database = PostgresDatabase(url)
+    async with database.transaction() as transaction:
+        await transaction.execute(f"CREATE SCHEMA {schema}")
+    await database.aclose()
+    return f"{url}{'&' if '?' in url else '?'}search_path={schema}"
 
 
 def fresh_schema() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +20,9 @@ R = TypeVar("R")
 
 BUSY_TIMEOUT_S: Final = 5.0
 """How long a statement waits for another process's transaction, which takes milliseconds."""
+
+
+BUSY_PAUSE_S: Final = 0.005
 
 
 class SqliteDatabase:
@@ -101,9 +105,13 @@ class SqliteDatabase:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            # FULL: a revocation that was acknowledged survives a power cut.
-            connection.execute("PRAGMA synchronous = FULL")
+            try:
+                _write_ahead(connection)
+                # FULL: a revocation that was acknowledged survives a power cut.
+                connection.execute("PRAGMA synchronous = FULL")
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
         if self._waiting:
             self._migrate(connection)
@@ -143,6 +151,24 @@ class _Statements:
     async def execute(self, statement: str, *values: Any) -> int:
         count: int = await self._run(lambda connection: connection.execute(statement, values).rowcount)
         return count
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have readers and one writer not wait for each other.
+
+    Turning that on is the one statement for which SQLite does not wait for others by itself: two processes that start at
+    once would be told that the file is locked.
+    """
+    last = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _undo(connection: sqlite3.Connection) -> None:

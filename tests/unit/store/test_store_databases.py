@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storekit import fresh_schema
+from storekit import postgres_schema
 from weft.errors import StateError, UnavailableError, UsageError
 from weft.store import Database, Schema, next_number
 from weft.store.postgresql import PostgresDatabase
@@ -30,15 +30,10 @@ async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         def make() -> Database:
             return SqliteDatabase(tmp_path / "data" / "gateway.sqlite")
     else:
-        url, schema = request.getfixturevalue("postgres"), fresh_schema()
-        separator = "&" if "?" in url else "?"
-        admin = PostgresDatabase(url)
-        async with admin.transaction() as transaction:
-            await transaction.execute(f"CREATE SCHEMA {schema}")
-        await admin.aclose()
+        url = await postgres_schema(request.getfixturevalue("postgres"))
 
         def make() -> Database:
-            return PostgresDatabase(f"{url}{separator}search_path={schema}")
+            return PostgresDatabase(url)
 
     def opener() -> Database:
         database = make()

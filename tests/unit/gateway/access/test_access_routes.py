@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
-
 import pytest
 
 from accesskit import KEYS, bearer, made
 from frontkit import FrontRig, ask
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[FrontRig]:
-    async with AsyncExitStack() as stack:
-        yield FrontRig(tmp_path, stack)
 
 
 @pytest.mark.parametrize("path", ["/v1/greet", "/v1/chat/completions"])

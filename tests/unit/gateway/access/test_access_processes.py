@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,12 +20,6 @@ from weft.transport.signing import CONTEXT_HEADER, LIFETIME_S, SERVICE_KEY, Cont
 
 KEY = "0123456789abcdef" * 4
 START_KEY = b"s" * 32
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[FrontRig]:
-    async with AsyncExitStack() as stack:
-        yield FrontRig(tmp_path, stack)
 
 
 async def service(rig: FrontRig, **options: Any) -> tuple[str, Endpoint]:
