@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from weft.context import Context
+from weft.context import Context, Identity
 from weft.contracts import Operation, Route
+from weft.gateway.access.stage import AccessStage
 from weft.gateway.passage import Passage, Proceed, Reply, Stage, through
 from weft.gateway.targets import Target
 from weft.http.message import Request
@@ -43,6 +44,12 @@ class Front:
     def stages(self, target: str) -> Sequence[Stage]:
         """The stages of the route that leads to the target of this name."""
         return self._stages[target]
+
+    def lets_in(self, target: str, identity: Identity) -> bool:
+        """Whether a caller may have the route that leads to the target of this name."""
+        return all(
+            stage.admits(identity) for stage in self._stages[target] if isinstance(stage, AccessStage)
+        )
 
     def guarded(
         self, target: Target, operation: Operation, wire: Route, answer_of: AnswerOf, *, model: str = ""

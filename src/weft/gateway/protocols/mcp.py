@@ -106,7 +106,15 @@ class Mcp:
             tags=("mcp",),
             examples={"list": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}},
         )
-        self._app.route("POST", "/mcp", self.answer, errors="jsonrpc", doc=doc, max_body_bytes=MAX_JSON_BYTES)
+        self._app.route(
+            "POST",
+            "/mcp",
+            self.answer,
+            errors="jsonrpc",
+            doc=doc,
+            max_body_bytes=MAX_JSON_BYTES,
+            needs="",  # the stages of each tool's route say who may call it
+        )
 
     async def answer(self, request: Request, context: Context) -> Reply:
         """Answer ``POST /mcp``."""
@@ -170,11 +178,11 @@ class Mcp:
                 status=404 if is_modern else 200,
                 data={"hint": did_you_mean(message.method, [*answers, "tools/call"], what="methods")},
             )
-        return method(self, message, message.id, version)
+        return method(self, message, message.id, version, context)
 
     # Methods.
 
-    def _initialize(self, message: Message, id_: Id, version: str) -> Response:
+    def _initialize(self, message: Message, id_: Id, version: str, context: Context) -> Response:
         wanted = message.arguments.get("protocolVersion")
         result: dict[str, Any] = {
             "protocolVersion": wanted if wanted in mcp_wire.LEGACY else mcp_wire.LEGACY[0],
@@ -185,20 +193,26 @@ class Mcp:
         headers = ((SESSION, secrets.token_hex(16)),)
         return Response(200, headers, _encode(mcp_wire.reply_of(id_, result)))
 
-    def _discover(self, message: Message, id_: Id, version: str) -> Response:
+    def _discover(self, message: Message, id_: Id, version: str, context: Context) -> Response:
         result: dict[str, Any] = {"supportedVersions": list(mcp_wire.VERSIONS), "capabilities": {"tools": {}}}
         return self._result(id_, version, result | self._instructions() | self._lasting())
 
-    def _ping(self, message: Message, id_: Id, version: str) -> Response:
+    def _ping(self, message: Message, id_: Id, version: str, context: Context) -> Response:
         return self._result(id_, version, {})
 
-    def _list(self, message: Message, id_: Id, version: str) -> Response:
+    def _list(self, message: Message, id_: Id, version: str, context: Context) -> Response:
         if (cursor := message.arguments.get("cursor")) is not None:
             raise Refusal(mcp_wire.INVALID_PARAMS, f"there is no page '{cursor}': all tools are in the first")
-        result: dict[str, Any] = {"tools": [tool.described for tool in self._tools.values()]}
+        front = self._gateway.front
+        tools = [
+            tool.described
+            for tool in self._tools.values()
+            if front is None or front.lets_in(tool.name, context.identity)
+        ]
+        result: dict[str, Any] = {"tools": tools}
         return self._result(id_, version, result | (self._lasting() if version in mcp_wire.MODERN else {}))
 
-    def _listen(self, message: Message, id_: Id, version: str) -> StreamResponse:
+    def _listen(self, message: Message, id_: Id, version: str, context: Context) -> StreamResponse:
         """The tools stay what they are while this runs: a subscription is acknowledged as one to nothing, and ends."""
         params = {"_meta": {META + "subscriptionId": id_}, "notifications": {}}
         said = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params}
@@ -209,12 +223,12 @@ class Mcp:
 
         return StreamResponse(body(), 200, _STREAM_HEADERS)
 
-    _legacy: Final[dict[str, Callable[[Mcp, Message, Id, str], Reply]]] = {
+    _legacy: Final[dict[str, Callable[[Mcp, Message, Id, str, Context], Reply]]] = {
         "initialize": _initialize,
         "ping": _ping,
         "tools/list": _list,
     }
-    _modern: Final[dict[str, Callable[[Mcp, Message, Id, str], Reply]]] = {
+    _modern: Final[dict[str, Callable[[Mcp, Message, Id, str, Context], Reply]]] = {
         "server/discover": _discover,
         "tools/list": _list,
         "subscriptions/listen": _listen,

@@ -96,7 +96,13 @@ class Responses:
             examples={"whole": example, "streamed": example | {"stream": True}},
         )
         app.route(
-            "POST", "/v1/responses", self.create, errors="openai", doc=doc, max_body_bytes=MAX_JSON_BYTES
+            "POST",
+            "/v1/responses",
+            self.create,
+            errors="openai",
+            doc=doc,
+            max_body_bytes=MAX_JSON_BYTES,
+            needs="",
         )
         for method, path, handler, summary, response in (
             ("GET", "/v1/responses/{id}", self.show, "A response that is kept.", ResponseObject),
@@ -104,7 +110,7 @@ class Responses:
             ("GET", "/v1/responses/{id}/input_items", self.items, "What a response answers.", ItemList),
         ):
             doc = RouteDoc(summary=summary, response=response, tags=("responses",), named={"id": "resp_1"})
-            app.route(method, path, handler, errors="openai", doc=doc)
+            app.route(method, path, handler, errors="openai", doc=doc, needs="")
 
     async def create(self, request: Request, context: Context) -> Response | StreamResponse:
         """Answer ``POST /v1/responses``."""
