@@ -19,6 +19,7 @@ from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
 from weft.gateway.limits.build import Limits
 from weft.gateway.live import LiveServices
+from weft.gateway.login.login import Login
 from weft.gateway.pages import add_pages
 from weft.gateway.passage import Stage
 from weft.gateway.siblings import Siblings, obeying_route
@@ -292,6 +293,8 @@ def gateway(
         if assembly.desk.authenticator is not None:
             assembly.refuse_strangers_tenants()
         assembly.desk.add_to(app, assembly.service_signer)
+    if (login := _login(assembly)) is not None:
+        login.add_to(app)
     # The routes are there from the beginning: while models load, a request is told that, and not that it has lost its way.
     megaservices = {key: _megaservice(plans[key], services) for key in _served_keys(assembly.spec, plans)}
     exposed = [_exposed(assembly, key, services) for key in _exposed_keys(assembly.spec)]
@@ -353,7 +356,7 @@ def gateway(
     )
     live.add_routes(app)
     documentation_routes(app)
-    add_pages(app)
+    add_pages(app, login)
     return app
 
 
@@ -437,6 +440,14 @@ def service(assembly: Assembly, key: str, access: Access) -> Application:
         obeying_route(app, switcher, assembly.signer)
     metrics_route(app, assembly.metrics)
     return app
+
+
+def _login(assembly: Assembly) -> Login | None:
+    """How people log in, where the Gateway file says who may call."""
+    spec, desk = assembly.spec.gateway, assembly.desk
+    if spec is None or spec.auth is None or desk is None:
+        return None
+    return Login(spec, desk, egress=assembly.hosts.egress, secret=assembly.secret, log=assembly.log)
 
 
 def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> Siblings:
