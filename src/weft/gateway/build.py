@@ -15,6 +15,7 @@ from weft.gateway.access.desk import Desk
 from weft.gateway.app import Gateway
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
+from weft.gateway.description import describe
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
 from weft.gateway.limits.build import Limits
@@ -25,7 +26,7 @@ from weft.gateway.passage import Stage
 from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
-from weft.gateway.transform import TransformStage
+from weft.gateway.transform import SchemaStage, TransformStage
 from weft.gateway.upstream.routes import Upstreams
 from weft.gateway.versions.mirror import MirrorStage
 from weft.gateway.versions.stage import VersionStage, versions_of
@@ -36,6 +37,7 @@ from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, build_id
 from weft.plan import check as plan_check
+from weft.plan.schemas import RequestSchema
 from weft.plan.services import plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.services import ServiceRegistry
@@ -357,6 +359,8 @@ def gateway(
     live.add_routes(app)
     documentation_routes(app)
     add_pages(app, login)
+    if front is not None:
+        describe(app, front.spec, [*megaservices.values(), *exposed])
     return app
 
 
@@ -500,6 +504,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
         versions = versions_of(rule, assembly.targets.get(rule.target, ()))
         if versions:
             found.append(VersionStage(rule, versions))
+        if rule.schema:
+            found.append(SchemaStage(RequestSchema(rule.schema)))
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
         if limits is not None and gateway is not None and (limit := limits.stage(gateway, rule)) is not None:

@@ -147,6 +147,8 @@ class Application:
         era: Counts the requests that come in now.
         private: What siblings reach on this process's private address; None: this application itself.
         authenticator: Finds out who asks, instead of the access token; None: the token holds.
+        schemes: OpenAPI's security schemes, each of which will do, by name; where there are none, the access token is.
+        lets_anonymous: Whether some routes answer one who shows nothing.
         spool: Where uploads are kept until whoever takes them has them; None: in memory.
         notes: Each says, when health is asked, what a person should know although requests are served; or nothing.
         lasting: What outlives this application in its process, by name: the one that takes its place has the same.
@@ -179,6 +181,8 @@ class Application:
         self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
         self.private: Application | None = None
         self.authenticator: Authenticator | None = None
+        self.schemes: dict[str, dict[str, Any]] = {}
+        self.lets_anonymous = False
         self.spool: Path | None = None
         self.notes: list[Callable[[], str | None]] = []
         self.lasting: dict[str, Any] = {}

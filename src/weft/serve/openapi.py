@@ -73,7 +73,7 @@ def openapi(app: Application) -> dict[str, Any]:
     by_type = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for path, route in shown:
-        paths.setdefault(path.name, {})[route.method.lower()] = _operation(path, route, by_type)
+        paths.setdefault(path.name, {})[route.method.lower()] = _operation(path, route, by_type, components)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": app.name, "version": app.version or "0", "description": app.description},
@@ -82,9 +82,13 @@ def openapi(app: Application) -> dict[str, Any]:
             "schemas": {**components, "Problem": PROBLEM_SCHEMA, "OpenAIError": OPENAI_ERROR_SCHEMA}
         },
     }
-    if app.access.token is not None:
-        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"token": []}]
+    schemes = app.schemes
+    if not schemes and app.access.token is not None:
+        schemes = {"token": {"type": "http", "scheme": "bearer"}}
+    if schemes:
+        document["components"]["securitySchemes"] = dict(schemes)
+        # Any of them will do; nothing at all will, too, where an empty one is among them.
+        document["security"] = [{name: []} for name in schemes] + ([{}] if app.lets_anonymous else [])
     return document
 
 
@@ -116,7 +120,9 @@ def _markdown(text: str) -> str:
     return " ".join(text.replace("``", "`").split())
 
 
-def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
+def _operation(
+    path: Path, route: Route, schemas: dict[Any, Any], components: dict[str, Any]
+) -> dict[str, Any]:
     doc = route.doc
     found: dict[str, Any] = {
         "operationId": re.sub(r"[^A-Za-z0-9]+", "_", f"{route.method.lower()}_{path.name}").strip("_"),
@@ -133,8 +139,9 @@ def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, A
     if parameters or doc.parameters:
         found["parameters"] = [*parameters, *doc.parameters]
     body: dict[str, Any] = {}
-    if doc.request is not None:
-        body["application/json"] = {"schema": schemas[_key(_on_wire(doc.request))]}
+    if doc.request is not None or doc.schema is not None:
+        schema = doc.schema if doc.schema is not None else schemas[_key(_on_wire(doc.request))]
+        body["application/json"] = {"schema": doc.adapt(schema, components) if doc.adapt else schema}
         if doc.examples:
             body["application/json"]["examples"] = {
                 name: {"value": msgspec.to_builtins(value)} for name, value in doc.examples.items()
@@ -144,9 +151,11 @@ def _operation(path: Path, route: Route, schemas: dict[Any, Any]) -> dict[str, A
     if body:
         found["requestBody"] = {"content": body}
     found["responses"] = _responses(route, doc, schemas)
+    if doc.deprecated:
+        found["deprecated"] = True
     if route.is_open:
         found["security"] = []
-    return found
+    return found | doc.extras
 
 
 def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str, Any]:
@@ -163,12 +172,15 @@ def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str
     ok: dict[str, Any] = {"description": "Done."}
     if content:
         ok["content"] = content
+    if doc.headers:
+        ok["headers"] = doc.headers
     if route.errors == "openai":
         failure = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}
     else:
         failure = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         str(doc.status): ok,
+        **{str(status): said | {"content": failure} for status, said in sorted(doc.failures.items())},
         "default": {"description": "It failed; the status says how.", "content": failure},
     }
 

@@ -37,6 +37,12 @@ class RouteDoc:
         named: A value for each of the path's ``{name}`` segments, for examples.
         status: Of a reply that is no error.
         hidden: Left out.
+        schema: JSON Schema of the body, in place of the one of ``request``.
+        adapt: Changes the schema of the body: ``(schema, components) -> schema``.
+        deprecated: Whether it should not be used any more.
+        headers: OpenAPI header objects of a reply that is no error, by name.
+        failures: OpenAPI response objects by status, beside the one for every failure; their content is made.
+        extras: OpenAPI extensions, ``x-...``.
     """
 
     summary: str = ""
@@ -53,6 +59,12 @@ class RouteDoc:
     named: dict[str, str] = field(default_factory=dict)
     status: int = 200
     hidden: bool = False
+    schema: dict[str, Any] | None = None
+    adapt: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+    deprecated: bool = False
+    headers: dict[str, Any] = field(default_factory=dict)
+    failures: dict[int, dict[str, Any]] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

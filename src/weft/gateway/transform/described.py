@@ -1,0 +1,87 @@
+"""A request's schema as its caller sees it: what a route renames, takes away, sets and bounds."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from weft.gateway.transform.program import SYNONYMS
+from weft.plan.rules import compile_rule
+from weft.spec.gateway import TransformSpec
+from weft.spec.problems import Problems
+
+_PREFIX: Final = "#/components/schemas/"
+
+
+def described(schema: dict[str, Any], components: dict[str, Any], spec: TransformSpec) -> dict[str, Any]:
+    """The schema of a route's request.
+
+    Only fields of the body itself are described anew; of those within others, the words of the route have to do.
+
+    Args:
+        schema: Of what the target is asked.
+        components: What its references lead to.
+        spec: How the route changes requests.
+    """
+    whole = _resolved(schema, components)
+    if whole.get("type") != "object":
+        return schema
+    fields: dict[str, Any] = dict(whole.get("properties", {}))
+    required = [*whole.get("required", [])]
+    for name in (*spec.set_, *spec.template):
+        required = [other for other in required if other != name]
+        if name in fields:
+            fields[name] = fields[name] | {"description": "Set by this route, whatever is sent."}
+    for old, new in spec.rename.items():
+        if "." in old or "." in new:
+            continue
+        # What is sent under the new name counts as well, where nothing is sent under the old one.
+        fields[old] = dict(fields.get(new, {})) | {"description": f"Another name for '{new}' on this route."}
+        required = [other for other in required if other != new]
+    for name in spec.remove:
+        fields.pop(name, None)
+        required = [other for other in required if other != name]
+    for name in _read(spec):
+        fields.setdefault(name, {"description": "Read by this route."})
+    for name, value in spec.defaults.items():
+        if name in fields:
+            fields[name] = _with_default(fields[name], value)
+            required = [other for other in required if other != name]
+    for name, bounds in spec.clamp.items():
+        for field in (name, SYNONYMS.get(name, "")):
+            if field in fields:
+                low, high = bounds
+                fields[field] = _with_default(fields[field], spec.defaults.get(name, high)) | {
+                    "description": f"Brought to between {low} and {high} by this route."
+                }
+        required = [other for other in required if other != name]
+    changed = {**whole, "properties": fields, "required": required}
+    if not required:
+        del changed["required"]
+    changed.pop("title", None)
+    return changed
+
+
+def _resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref", "")
+    if reference.startswith(_PREFIX):
+        found: dict[str, Any] = components.get(reference.removeprefix(_PREFIX), {})
+        return found
+    return schema
+
+
+def _with_default(schema: dict[str, Any], value: Any) -> dict[str, Any]:
+    """Beside a reference stands nothing else in what reads OpenAPI 3.0: it goes into an ``allOf``."""
+    if "$ref" in schema:
+        return {"allOf": [schema], "default": value}
+    return {key: kept for key, kept in schema.items() if key != "default"} | {"default": value}
+
+
+def _read(spec: TransformSpec) -> list[str]:
+    """Fields of the body that expressions read."""
+    names: dict[str, None] = {}
+    for condition in spec.set_.values():
+        expression = compile_rule(condition, Problems(), what="", expect=None)
+        for reading in expression.refs if expression is not None else ():
+            if reading.path[0] == "body" and len(reading.path) > 1:
+                names[reading.path[1]] = None
+    return list(names)
