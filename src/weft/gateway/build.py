@@ -15,18 +15,18 @@ from weft.gateway.access.desk import Desk
 from weft.gateway.app import Gateway
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
-from weft.gateway.description import describe
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
 from weft.gateway.limits.build import Limits
 from weft.gateway.live import LiveServices
+from weft.gateway.load.stage import LoadStage, TimeStage
 from weft.gateway.login.login import Login
 from weft.gateway.pages import add_pages
 from weft.gateway.passage import Stage
 from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
-from weft.gateway.transform import SchemaStage, TransformStage
+from weft.gateway.transform import TransformStage
 from weft.gateway.upstream.routes import Upstreams
 from weft.gateway.versions.mirror import MirrorStage
 from weft.gateway.versions.stage import VersionStage, versions_of
@@ -37,7 +37,6 @@ from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, build_id
 from weft.plan import check as plan_check
-from weft.plan.schemas import RequestSchema
 from weft.plan.services import plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.services import ServiceRegistry
@@ -53,6 +52,7 @@ from weft.serve.uploads import inlined
 from weft.spec.gateway import RouteSpec
 from weft.spec.model import Spec
 from weft.transport.base import Transport
+from weft.transport.clock import Clock, SystemClock
 from weft.transport.http import HttpTransport
 from weft.transport.registered import RegisteredTransport
 from weft.transport.signing import CONTEXT_HEADER, MIN_SERVICE_KEY, SERVICE_KEY, ContextSigner
@@ -108,6 +108,7 @@ class Assembly:
         if before is None:
             self.progress: dict[str, Progress] = {}
             self.lasting: dict[str, Any] = {}
+            self.clock: Clock = SystemClock()
             self.metrics, self.journal = Metrics(), Journal()
             process_metrics(self.metrics)
             self.hosts = Hosts(settings, metrics=self.metrics, log=log, on_progress=self._progressed)
@@ -116,10 +117,12 @@ class Assembly:
             self.progress, self.lasting = before.progress, before.lasting
             self.metrics, self.journal = before.metrics, before.journal
             self.hosts, self.registry = before.hosts, before.registry
+            self.clock = before.clock
         self.signer = ContextSigner(signing_key) if signing_key else None
         self.service_signer = _service_signer(secret(SERVICE_KEY))
         self._given, self.endpoints = secret, endpoints
         self.targets: dict[str, list[Target]] = {}
+        self.processes = 1
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.limits = Limits(lambda: self.plans) if spec.gateway is not None else None
         if self.limits is not None and before is not None and before.limits is not None:
@@ -173,6 +176,7 @@ class Assembly:
             signer=self.signer,
             service_signer=self.service_signer,
             only=only,
+            clock=self.clock,
             before=self._before._services if self._before is not None else None,
         )
         return self._services
@@ -201,6 +205,12 @@ class Assembly:
 
         return RegisteredTransport(
             placed.key, placed.component, contract, placed.at.target, address=address, make=make
+        )
+
+    def load_stage(self, rule: RouteSpec) -> LoadStage:
+        """What lets a route's requests in, as many at a time as can be served."""
+        return LoadStage(
+            rule, clock=self.clock, metrics=self.metrics, journal=self.journal, processes=self.processes
         )
 
     def elsewhere(self) -> Elsewhere:
@@ -288,6 +298,7 @@ def gateway(
     """The application that users talk to."""
     plans = assembly.plans
     first = next(iter(plans.values()), None)
+    assembly.processes = 1 + len(_others(process, peers or {}))
     app = _untouched(assembly, access, first)
     services = assembly.services()
     health_routes(app)
@@ -359,8 +370,6 @@ def gateway(
     live.add_routes(app)
     documentation_routes(app)
     add_pages(app, login)
-    if front is not None:
-        describe(app, front.spec, [*megaservices.values(), *exposed])
     return app
 
 
@@ -454,11 +463,16 @@ def _login(assembly: Assembly) -> Login | None:
     return Login(spec, desk, egress=assembly.hosts.egress, secret=assembly.secret, log=assembly.log)
 
 
-def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> Siblings:
-    """The other gateway processes, and those that run a service each."""
-    gateways = {
+def _others(process: str, peers: Mapping[str, str]) -> dict[str, str]:
+    """The other gateway processes of this installation."""
+    return {
         name: url for name, url in peers.items() if re.fullmatch(r"gateway(-\d+)?", name) and name != process
     }
+
+
+def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> Siblings:
+    """The other gateway processes, and those that run a service each."""
+    gateways = _others(process, peers)
     return Siblings(assembly.signer, assembly.hosts.egress.inner, gateways, assembly.endpoints or {})
 
 
@@ -498,14 +512,12 @@ def stages_of(assembly: Assembly) -> StagesOf:
     limits, gateway = assembly.limits, assembly.spec.gateway
 
     def stages(rule: RouteSpec) -> list[Stage]:
-        found: list[Stage] = []
+        found: list[Stage] = [TimeStage(rule)] if rule.timeout_s is not None else []
         if assembly.desk is not None and (access := assembly.desk.stage(rule)) is not None:
             found.append(access)
         versions = versions_of(rule, assembly.targets.get(rule.target, ()))
         if versions:
             found.append(VersionStage(rule, versions))
-        if rule.schema:
-            found.append(SchemaStage(RequestSchema(rule.schema)))
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
         if limits is not None and gateway is not None and (limit := limits.stage(gateway, rule)) is not None:
@@ -514,6 +526,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
             mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)
             assembly.on_stop.append(mirror.stop)
             found.append(mirror)
+        if rule.load is not None:
+            found.append(assembly.load_stage(rule))
         return found
 
     return stages
