@@ -9,8 +9,11 @@ from typing import Any
 
 from frontkit import GATEWAY, TALK, FrontRig
 from weft.gateway.access.audit import AuditLog
+from weft.gateway.access.authenticator import GatewayAuthenticator, KeySource
 from weft.gateway.access.desk import DATABASE_FILE
+from weft.gateway.access.index import KeyIndex
 from weft.gateway.access.keys import KeyStore, NewKey
+from weft.serve.application import Application
 from weft.store import Database
 from weft.store.sqlite import SqliteDatabase
 
@@ -43,6 +46,13 @@ async def made(rig: FrontRig, name: str = "site", **fields: Any) -> str:
 def bearer(secret: str) -> dict[str, str]:
     """The header with which most SDKs send a key."""
     return {"authorization": f"Bearer {secret}"}
+
+
+def index_of(app: Application) -> KeyIndex:
+    """The keys in the memory of a gateway."""
+    authenticator = app.authenticator
+    assert isinstance(authenticator, GatewayAuthenticator)
+    return next(source.index for source in authenticator.sources if isinstance(source, KeySource))
 
 
 class Wall:

@@ -1,7 +1,8 @@
-"""Log lines: one JSON object a line on stderr; a short readable line on a terminal."""
+"""Log lines: one JSON object a line on stderr; a short readable line on a terminal. No line has an API key in it."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import traceback
@@ -11,6 +12,12 @@ from typing import Any, TextIO
 import msgspec
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_KEY = re.compile(r"(weft_[0-9a-z]{12}_)[0-9A-Za-z]+")
+
+
+def masked(text: str) -> str:
+    """``text`` without the secrets of API keys that somebody has put in it: in a path, in a name, in a question."""
+    return _KEY.sub(r"\1***", text) if "weft_" in text else text
 
 
 def _shown(text: str, *, keep: str = "") -> str:
@@ -18,6 +25,10 @@ def _shown(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+_LONG = ("detail", "traceback")
+"""Fields of several lines: for people they stand below the message."""
 
 
 class Log:
@@ -52,14 +63,16 @@ class Log:
 
     def _write(self, level: str, message: str, fields: dict[str, Any]) -> None:
         if self.pretty:
-            shown = " ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
+            shown = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _LONG)
             prefix = "" if level == "info" else f"{level}: "
             line = f"{time.strftime('%H:%M:%S')} {self._name}: {prefix}{message}{'  ' + shown if shown else ''}\n"
-            line = _shown(line[:-1]) + "\n" + _shown(str(fields.get("traceback", "")), keep="\n")
+            long = "".join(f"{fields[name]}\n" for name in _LONG if name in fields)
+            line = _shown(line[:-1]) + "\n" + _shown(long, keep="\n")
         else:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
             entry = {"time": stamp, "level": level, "process": self._name, "message": message} | fields
             line = _encode(entry).decode() + "\n"
+        line = masked(line)
         try:
             # One write for each line: lines of several processes on one stderr do not mix.
             self._stream.write(line)

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from weft.context import Identity
+from weft.serve.log import masked
 from weft.store import Database, Row, Schema, Transaction, next_number
 
 SCHEMA: Final = Schema(
@@ -143,14 +144,15 @@ class AuditLog:
         before = await transaction.fetch("SELECT digest FROM weft_audit WHERE number = ?", number - 1)
         # A record that is missing breaks the chain where it is missing, and keeps nobody from working.
         previous = str(before[0][0]) if before else BEGINNING
-        text = _encode(dict(details or {})).decode()
+        # Whoever writes a key where none belongs, in a path or a name, has not made it public by that.
+        text = masked(_encode(dict(details or {})).decode())
         at = round(self._now_s(), 3)
         digest = digest_of(number, at, event, actor, tenant, text, previous)
         await transaction.execute(
             "INSERT INTO weft_audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             number, at, event, actor, tenant, text, previous, digest,
         )  # fmt: skip
-        return AuditRecord(number, at, event, actor, tenant, dict(details or {}), previous, digest)
+        return AuditRecord(number, at, event, actor, tenant, _decoded(text), previous, digest)
 
     def tell(self, record: AuditRecord) -> None:
         """Note a record elsewhere, once its transaction is done."""

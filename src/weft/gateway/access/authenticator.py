@@ -28,7 +28,7 @@ class KeySource:
     """API keys: ``Authorization: Bearer weft_...``, or ``x-api-key`` as some SDKs send it. See :class:`Source`."""
 
     def __init__(self, index: KeyIndex) -> None:
-        self._index = index
+        self.index = index
 
     async def __call__(self, request: Request, context: Context) -> Identity | None:
         """See :class:`weft.gateway.access.source.Source`."""
@@ -39,9 +39,9 @@ class KeySource:
             and shown[:7].lower() == "bearer "
             and (key := shown[7:].strip()).startswith(PREFIX)
         ):
-            return self._index.find(key)
+            return self.index.find(key)
         shown = get("x-api-key")
-        return self._index.find(shown.strip()) if shown is not None else None
+        return self.index.find(shown.strip()) if shown is not None else None
 
 
 class ServiceSource:

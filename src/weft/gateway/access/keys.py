@@ -14,6 +14,7 @@ from weft.context import DEFAULT_TENANT, Identity
 from weft.errors import ConflictError, InvalidRequestError, NotFoundError, did_you_mean
 from weft.gateway.access.audit import AuditLog
 from weft.gateway.access.secret import digest_of, new_id, new_key
+from weft.serve.log import masked
 from weft.store import Database, Row, Schema, Transaction, next_number
 
 SCHEMA: Final = Schema(
@@ -272,7 +273,7 @@ def check(new: NewKey, now_s: float) -> None:
     Raises:
         InvalidRequestError: It may not.
     """
-    if not _NAME.fullmatch(new.name):
+    if not _NAME.fullmatch(new.name) or masked(new.name) != new.name:
         raise InvalidRequestError(
             "a key's name is letters, digits, spaces and . _ @ -, at most 100, and begins with a letter or digit",
             param="name",
@@ -285,6 +286,8 @@ def check(new: NewKey, now_s: float) -> None:
         ("scopes", new.scopes),
     ):
         for text in texts:
+            if masked(text) != text:
+                raise InvalidRequestError(f"'{param}' has an API key in it, which is a secret", param=param)
             if not (_NAME if param == "owner" else _GROUP).fullmatch(text):
                 raise InvalidRequestError(
                     f"'{param}' has a value that is empty, too long, or has spaces in it: {text[:40]!r}",
