@@ -117,6 +117,10 @@ class FrontRig:
         self.built = self.assembly(text, **options)
         self.app = build.gateway(self.built, access or Access())
         self.url = await served(self.app, self.stack)
+        return self.endpoint()
+
+    def endpoint(self) -> Endpoint:
+        """A client of the gateway that was started last."""
         client = Client()
         self.stack.push_async_callback(client.aclose)
         return client.endpoint(self.url, timeout_s=20)

@@ -12,6 +12,7 @@ import msgspec
 
 from weft.cli import placing
 from weft.cli.ports import PORTS
+from weft.errors import UsageError
 
 if TYPE_CHECKING:
     from weft.plan import Plans
@@ -90,6 +91,7 @@ def _up(
     from weft.cli.running import Running, host_settings, run_processes
     from weft.cli.settings import from_environment
     from weft.cli.specs import find
+    from weft.gateway.listeners import grpc_doors
     from weft.serve.access import new_token
     from weft.serve.doors import is_closed
     from weft.serve.serving import run_single
@@ -119,7 +121,8 @@ def _up(
     # Reached from everywhere, it is also called by this machine's own name, which no stranger's page has.
     running.hosts += [_address(door.host) for door in doors if door.host in EVERYWHERE]
     has_rules = front is not None and front.auth is not None
-    token = None if is_closed(doors) or has_rules else settings.access_token or new_token()
+    closed = is_closed([*doors, *(grpc_doors(front) if front is not None else [])])
+    token = None if closed or has_rules else settings.access_token or new_token()
     running.token = token
     if reload:
         again = [
@@ -157,31 +160,21 @@ def _doors(front: GatewaySpec | None, host: str | None, port: int | None) -> lis
     Raises:
         PortTakenError: A port that was asked for is taken; nothing has been fetched or started.
     """
+    from weft.gateway.listeners import grpc_doors, http_doors
     from weft.serve import ports
-    from weft.serve.doors import Door, TlsFiles
+    from weft.serve.doors import Door
 
     if front is None or not front.listen or host is not None or port is not None:
         asked = host if host is not None else "127.0.0.1"
         return [Door(asked, _port(asked, port))]
-    folder = Path(front.marks.here.file).parent
-    found = []
-    for listen in front.listen:
-        address = listen.http or listen.https
-        if address is None:
-            continue  # gRPC has a server of its own
-        name, _, number = address.rpartition(":")
-        tls = None
-        if listen.tls is not None:
-            authority = listen.tls.client_ca
-            tls = TlsFiles(
-                str(folder / listen.tls.cert),
-                str(folder / listen.tls.key_),
-                str(folder / authority) if authority is not None else None,
-                listen.tls.client == "required",
-            )
-        found.append(Door(name.strip("[]"), int(number), tls))
-    for listener in ports.bind_all(found):
+    found = http_doors(front)
+    for listener in ports.bind_all([*found, *grpc_doors(front)]):
         listener.close()
+    if not found:
+        raise UsageError(
+            "a gateway listens on HTTP too: its health, its page and its metrics are there",
+            hint='listen: [{http: "127.0.0.1:8080"}, ...]',
+        )
     return found
 
 

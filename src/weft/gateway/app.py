@@ -119,6 +119,29 @@ class Gateway:
             return answer_of(target)
         return self.front.guarded(target, target.operation, route, answer_of)
 
+    def path_of(self, name: str, operation: str = "") -> tuple[str, bool]:
+        """Where an operation of a target answers in its contract's own form, and whether the body's model names it there.
+
+        Raises:
+            ModelNotFoundError: There is no such target, or it has no such operation.
+        """
+        found = [target for targets in self._targets.values() if (target := targets.find(name)) is not None]
+        if not found:
+            names = [known for targets in self._targets.values() for known in targets.names()]
+            hint = did_you_mean(name, names, what="targets")
+            raise ModelNotFoundError(f"there is no target '{name}' here", param="target", hint=hint)
+        target = found[0]
+        wanted = target.operations.get(operation) if operation else target.operation
+        if wanted is None:
+            hint = did_you_mean(operation, list(target.operations), what="operations")
+            raise ModelNotFoundError(
+                f"'{name}' has no operation '{operation}'", param="operation", hint=hint
+            )
+        own = next((route for route in wanted.routes if route.method == "POST"), None)
+        if own is not None:
+            return own.path, True
+        return self.front.rule(target.name).path if self.front is not None else f"/v1/{target.name}", False
+
     def ask(self, contract: str, request: Request, context: Context) -> Awaitable[Reply]:
         """Ask a contract's primary operation as its own route does, through everything that its target's route says.
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from weft.contracts import Contract
 from weft.contracts.dataprep import IngestRequest
-from weft.errors import UsageError
+from weft.errors import MissingExtraError, UsageError
 from weft.gateway.access.desk import Desk
 from weft.gateway.app import Gateway
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
+from weft.gateway.description import describe
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
 from weft.gateway.limits.build import Limits
+from weft.gateway.listeners import grpc_doors
 from weft.gateway.live import LiveServices
 from weft.gateway.load.stage import LoadStage, TimeStage
 from weft.gateway.login.login import Login
@@ -26,9 +29,12 @@ from weft.gateway.passage import Stage
 from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
-from weft.gateway.transform import TransformStage
+from weft.gateway.transform import SchemaStage, TransformStage
 from weft.gateway.upstream.routes import Upstreams
+from weft.gateway.upstream.watching import Watch, backends_of
 from weft.gateway.versions.mirror import MirrorStage
+from weft.gateway.versions.reporting import report_reloads
+from weft.gateway.versions.routes import rollout_routes
 from weft.gateway.versions.stage import VersionStage, versions_of
 from weft.host import Host
 from weft.megaservice import Services
@@ -37,16 +43,19 @@ from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, build_id
 from weft.plan import check as plan_check
+from weft.plan.schemas import RequestSchema
 from weft.plan.services import plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.services import ServiceRegistry
 from weft.serve.access import Access
-from weft.serve.application import Application
+from weft.serve.application import Application, Beside
+from weft.serve.doors import Door
 from weft.serve.health import health_routes
 from weft.serve.hosts import Hosts, HostSettings
 from weft.serve.log import Log
 from weft.serve.openapi import documentation_routes
 from weft.serve.operations import operation_routes, scoped
+from weft.serve.renewal import Reloads
 from weft.serve.scrape import metrics_route, process_metrics
 from weft.serve.uploads import inlined
 from weft.spec.gateway import RouteSpec
@@ -77,6 +86,8 @@ class Assembly:
         before: What runs in this process, whose place this is to take: what lasts is shared with it.
 
     Attributes:
+        running: The services of this process.
+        owns_hosts: Whether what is used by all services is to be closed with this.
         lasting: See :attr:`weft.serve.application.Application.lasting`.
         targets: Of the gateway, by model name, each in its versions.
         on_stop: What its stages have to end.
@@ -103,8 +114,8 @@ class Assembly:
         self.choosing = Choosing(spec, chosen or Chosen(), plans, compiled)
         self.log, self.folder, self._on_progress = log, Path(settings.data_dir), on_progress
         self._before = before
-        self._services: Services | None = None
-        self._owns_hosts = before is None
+        self.running: Services | None = None
+        self.owns_hosts = before is None
         if before is None:
             self.progress: dict[str, Progress] = {}
             self.lasting: dict[str, Any] = {}
@@ -163,7 +174,7 @@ class Assembly:
     def services(self, only: str | None = None) -> Services:
         """The services of this process."""
         self.name_hosts()
-        self._services = Services(
+        self.running = Services(
             self.plans,
             self.components,
             host=self._host,
@@ -177,19 +188,20 @@ class Assembly:
             service_signer=self.service_signer,
             only=only,
             clock=self.clock,
-            before=self._before._services if self._before is not None else None,
+            backends=backends_of(self.spec, self.plans),
+            before=self._before.running if self._before is not None else None,
         )
-        return self._services
+        return self.running
 
     def take_over(self) -> None:
         """Have what lasts belong to this, and no longer to what was before it."""
         before, self._before = self._before, None
-        if before is not None and self._services is not None:
-            self._services.take_over()
-            before._owns_hosts, self._owns_hosts = False, True
+        if before is not None and self.running is not None:
+            self.running.take_over()
+            before.owns_hosts, self.owns_hosts = False, True
 
     async def _close_hosts(self) -> None:
-        if self._owns_hosts:
+        if self.owns_hosts:
             await self.hosts.aclose()
 
     def _registered(self, placed: Placed, contract: Contract) -> Transport:
@@ -293,7 +305,12 @@ class Assembly:
 
 
 def gateway(
-    assembly: Assembly, access: Access, *, process: str = "", peers: Mapping[str, str] | None = None
+    assembly: Assembly,
+    access: Access,
+    *,
+    process: str = "",
+    peers: Mapping[str, str] | None = None,
+    reloads: Reloads | None = None,
 ) -> Application:
     """The application that users talk to."""
     plans = assembly.plans
@@ -315,9 +332,15 @@ def gateway(
         target.build_id = assembly.build_id(plans[key])
         assembly.targets.setdefault(target.name, []).append(target)
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
-    Gateway(app, [*megaservices.values(), *exposed], front).add_routes()
+    served = Gateway(app, [*megaservices.values(), *exposed], front)
+    served.add_routes()
+    app.path_of = served.path_of
+    if assembly.spec.gateway is not None and (doors := grpc_doors(assembly.spec.gateway)):
+        app.beside = [_grpc(app, door, shares=len(_gateways(process, peers)) > 1) for door in doors]
     if front is not None:
-        Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools).add_routes(app)
+        watch = Watch(assembly.metrics, assembly.clock, log=assembly.log)
+        upstreams = Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools, watch)
+        upstreams.add_routes(app)
 
     def switched() -> None:
         """What is told of a service is what is true of the one that took its place."""
@@ -334,6 +357,9 @@ def gateway(
     start = _start(app, assembly, services, refuses_misfits=True)
     app.on_start.append(start)
     app.on_stop.append(services.aclose)
+    if front is not None:
+        app.on_start.append(partial(watch.start, services))
+        app.on_stop.append(watch.aclose)
     switcher = Switcher(assembly.choosing, services, app, log=assembly.log, on_commit=switched)
     app.on_stop.append(switcher.stop)
     app.on_stop += assembly.on_stop
@@ -368,8 +394,14 @@ def gateway(
         signed=assembly.signed,
     )
     live.add_routes(app)
+    if reloads is not None:
+        is_first = process in ("", "gateway", "gateway-1")
+        report_reloads(app, reloads, assembly.metrics, is_first=is_first)
+        rollout_routes(app, assembly.spec, reloads, assembly.folder)
     documentation_routes(app)
     add_pages(app, login)
+    if front is not None:
+        describe(app, front.spec, [*megaservices.values(), *exposed])
     return app
 
 
@@ -465,9 +497,7 @@ def _login(assembly: Assembly) -> Login | None:
 
 def _others(process: str, peers: Mapping[str, str]) -> dict[str, str]:
     """The other gateway processes of this installation."""
-    return {
-        name: url for name, url in peers.items() if re.fullmatch(r"gateway(-\d+)?", name) and name != process
-    }
+    return {name: peers[name] for name in _gateways(process, peers) if name != process}
 
 
 def _siblings(assembly: Assembly, process: str, peers: Mapping[str, str]) -> Siblings:
@@ -490,6 +520,19 @@ def _start(
             app.ready_checks[key] = elsewhere.check(key, transport) if key in elsewhere else transport.ready
 
     return start
+
+
+def _gateways(process: str, peers: Mapping[str, str] | None) -> list[str]:
+    """The gateway processes of this installation."""
+    return [name for name in peers or {} if re.fullmatch(r"gateway(-\d+)?", name)] or [process]
+
+
+def _grpc(app: Application, door: Door, *, shares: bool) -> Beside:
+    try:
+        from weft.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise MissingExtraError("grpc", package=error.name or "grpcio", extra="grpc") from error
+    return GrpcServer(app, door, shares=shares)
 
 
 def _exposed_keys(spec: Spec) -> list[str]:
@@ -518,6 +561,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
         versions = versions_of(rule, assembly.targets.get(rule.target, ()))
         if versions:
             found.append(VersionStage(rule, versions))
+        if rule.schema:
+            found.append(SchemaStage(RequestSchema(rule.schema)))
         if rule.request is not None or rule.response is not None:
             found.append(TransformStage(rule))
         if limits is not None and gateway is not None and (limit := limits.stage(gateway, rule)) is not None:

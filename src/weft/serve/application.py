@@ -20,6 +20,7 @@ from weft.context import Context, current
 from weft.errors import (
     ForbiddenError,
     MethodNotAllowedError,
+    ModelNotFoundError,
     NotFoundError,
     RequestError,
     ServiceError,
@@ -86,6 +87,30 @@ class Authenticator(Protocol):
         ...
 
 
+class Drained(Protocol):
+    """A server that ends when the work in flight has."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new work; what is under way may end until ``timeout_s``."""
+        ...
+
+    async def aclose(self) -> None:
+        """End now."""
+        ...
+
+
+class Beside(Drained, Protocol):
+    """A server of another protocol in front of an application."""
+
+    async def start(self) -> None:
+        """Listen, and answer from now on."""
+        ...
+
+    def follow(self, app: Application) -> None:
+        """Have another application answer from the next call on."""
+        ...
+
+
 class Era:
     """The requests that came in between two changes of what serves them.
 
@@ -110,6 +135,7 @@ class Exchange:
         named: The path's named segments.
         headers: Go onto the reply, whatever it is.
         endings: Called with the status when the request has ended, in whatever way: 499 is a client that left.
+        heartbeat_s: After so long a silence a comment is sent on the reply, if it is an event stream. 0: never.
         build_id: Of what answers, where the application has several; None: the application's own.
     """
 
@@ -122,6 +148,7 @@ class Exchange:
     named: dict[str, str] | None = None
     headers: list[tuple[str, str]] | None = None
     endings: list[Callable[[int], None]] | None = None
+    heartbeat_s: float = 0.0
     build_id: str | None = None
 
 
@@ -142,10 +169,13 @@ class Application:
 
     Attributes:
         on_start: Awaited in order by :meth:`start`; while they run, only open routes are served.
+        beside: Servers of other protocols in front of it, started after it and drained with its own.
         on_stop: Awaited in reverse order by :meth:`stop`, each whatever became of the others.
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
         era: Counts the requests that come in now.
         private: What siblings reach on this process's private address; None: this application itself.
+        path_of: ``(target, operation)`` to the path that answers it in its contract's own form, and whether the body's
+            ``model`` names the target there; raises ModelNotFoundError.
         authenticator: Finds out who asks, instead of the access token; None: the token holds.
         schemes: OpenAPI's security schemes, each of which will do, by name; where there are none, the access token is.
         lets_anonymous: Whether some routes answer one who shows nothing.
@@ -181,6 +211,8 @@ class Application:
         self.ready_checks: dict[str, Callable[[], Awaitable[bool | str]]] = {}
         self.private: Application | None = None
         self.authenticator: Authenticator | None = None
+        self.beside: list[Beside] = []
+        self.path_of: Callable[[str, str], tuple[str, bool]] = _nowhere
         self.schemes: dict[str, dict[str, Any]] = {}
         self.lets_anonymous = False
         self.spool: Path | None = None
@@ -546,6 +578,8 @@ class Application:
             response.pass_on,
             finished,
             response.alike,
+            exchange.heartbeat_s,
+            response.begin,
         )
 
     def _end(self, exchange: Exchange, status: int) -> None:
@@ -586,6 +620,10 @@ class Application:
                 await hook()
             except Exception as error:  # noqa: BLE001 - the others must still be stopped; it is not lost
                 self.log.failure("stopping failed", cause=error)
+
+
+def _nowhere(target: str, operation: str) -> tuple[str, bool]:
+    raise ModelNotFoundError(f"there is no target '{target}' here", param="target")
 
 
 def named(request: Request) -> dict[str, str]:

@@ -96,6 +96,7 @@ class Serving:
         servers: All that are drained: further ones may be put in.
         private: The one of these, if any, that serves what siblings reach (:attr:`Application.private`).
         retiring: What was served before and has requests under way.
+        on_drain: Awaited when it is asked to stop, before anything else.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Serving:
         self.servers: list[Server] = []
         self.private: Server | None = None
         self.retiring: set[asyncio.Task[None]] = set()
+        self.on_drain: list[Callable[[], Awaitable[object]]] = []
         self._limits = limits
         self._certificates = Certificates(app.log)
         self._watch_certificates: asyncio.Task[None] | None = None
@@ -129,12 +131,17 @@ class Serving:
         await server.listen_socket(listener)
 
     def replace(self, app: Application) -> None:
-        """Have another application answer from the next request on; it has started, and the one before it goes on until
-        its requests have ended."""
+        """Have another application, which has started, answer from the next request on.
+
+        The one before it goes on until its requests have ended.
+        """
         old, self.app = self.app, app
         for server in self.servers:
             served = app.private or app if server is self.private else app
             server.serve(served, served.on_error)
+        app.beside = old.beside
+        for beside in app.beside:
+            beside.follow(app)
         app.predecessor = old
         for hook in app.on_succeed:
             hook()
@@ -147,7 +154,8 @@ class Serving:
             async with asyncio.timeout(RETIRE_TIMEOUT_S):
                 await old.until_done()
         except TimeoutError:
-            app.log.warning(f"{old.in_flight} requests that began before the reload are cut off now")
+            message = f"{old.in_flight} requests that began before the reload are cut off now"
+            app.log.warning(message)
         finally:
             await self._stop(old)
             app.predecessor = None
@@ -188,7 +196,7 @@ class Serving:
         finally:
             if self._watch_certificates is not None:
                 self._watch_certificates.cancel()
-            for server in self.servers:
+            for server in (*self.servers, *self.app.beside):
                 await server.aclose()
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.5 if stop.now.is_set() else STOP_TIMEOUT_S):
@@ -199,6 +207,8 @@ class Serving:
 
     async def _start(self, on_started: Callable[[], Awaitable[object]] | None) -> None:
         await self.app.start()
+        for beside in self.app.beside:
+            await beside.start()
         if on_started is not None:
             await on_started()
         # What is there now stays: the collector need not walk through models and routes again and again.
@@ -215,6 +225,8 @@ class Serving:
         on_ready()
 
     async def _drain(self, stop: Stop) -> None:
+        for hook in self.on_drain:
+            await hook()
         await self.app.drain()
         if count := self.app.in_flight:
             what = "a request" if count == 1 else f"{count} requests"
@@ -225,7 +237,8 @@ class Serving:
         await _unless(stop.now, self._drain_servers())
 
     async def _drain_servers(self) -> None:
-        await asyncio.gather(*(server.drain(self._drain_timeout_s) for server in self.servers))
+        servers = (*self.servers, *self.app.beside)
+        await asyncio.gather(*(server.drain(self._drain_timeout_s) for server in servers))
 
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
@@ -266,6 +279,7 @@ def run_single(
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     drain_delay_s: float = 0.0,
     limits: ServerLimits | None = None,
+    on_serving: Callable[[Serving], Callable[[], Awaitable[object]]] | None = None,
 ) -> int:
     """Serve ``app`` in this process until SIGTERM or Ctrl-C; a second one ends at once.
 
@@ -280,6 +294,8 @@ def run_single(
         drain_timeout_s: As for :class:`Serving`.
         drain_delay_s: As for :class:`Serving`.
         limits: As for :class:`Serving`.
+        on_serving: Called when the start hooks are done, to have other applications take the place of this one; what
+            it gives is awaited before the end.
 
     Returns:
         The exit status: 0 after SIGTERM, 130 after Ctrl-C.
@@ -301,6 +317,8 @@ def run_single(
             on_listening(listeners[0].getsockname()[1])
 
         async def started() -> None:
+            if on_serving is not None:
+                serving.on_drain.append(on_serving(serving))
             if on_started is not None:
                 on_started()
 

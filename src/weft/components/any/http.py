@@ -7,8 +7,8 @@ families promise beside their types is seen to here: :mod:`weft.components.any.p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -77,13 +77,32 @@ class ChatEvent(Struct):
     usage: Usage | None = None
 
 
-class _Mapping(NamedTuple):
+class StreamMapping(Protocol):
+    """What the events, or messages, of a stream have."""
+
+    text: str
+    finish_reason: str | None
+    usage: dict[str, Any] | None
+    request: dict[str, Any]
+
+
+class CompiledMapping(NamedTuple):
+    """A mapping, compiled."""
+
     request: Make
     response: Make
     streamed_request: Make
     event: Make
     faults: list[Fault]
     reads: set[str]
+
+    def chat_event(self, value: Any, request: Any) -> ChatEvent:
+        """What is in one event of a stream.
+
+        Raises:
+            ReplyMismatchError, msgspec.ValidationError: It is not as the mapping says.
+        """
+        return msgspec.convert(self.event(value, request), ChatEvent)
 
 
 class Http:
@@ -117,7 +136,7 @@ class Http:
         health: str | None = None,
         stream: Events | None = None,
     ) -> None:
-        mapping = _compile(contract, request, response, stream)
+        mapping = compile_mapping(contract, request, response, stream)
         if mapping.faults:
             raise ValueError("; ".join(fault.message for fault in mapping.faults))
         self._contract, self._mapping, self._events = contract, mapping, stream
@@ -142,7 +161,7 @@ class Http:
         request: dict[str, Any],
         response: dict[str, Any],
         method: str = "POST",
-        stream: Events | None = None,
+        stream: StreamMapping | None = None,
         **_others: Any,
     ) -> Iterator[Fault]:
         """What is wrong with the mapping, as far as the contract's side of it says."""
@@ -158,7 +177,7 @@ class Http:
             return
         if method == "GET" and "$each" in request:
             yield Fault(("request", "$each"), "a query is made of fields, and this is a list", "method: POST")
-        yield from _compile(contract, request, response, stream).faults
+        yield from compile_mapping(contract, request, response, stream).faults
 
     @classmethod
     def ignores(
@@ -167,13 +186,13 @@ class Http:
         *,
         request: dict[str, Any],
         response: dict[str, Any],
-        stream: Events | None = None,
+        stream: StreamMapping | None = None,
         **_others: Any,
     ) -> set[str]:
         """The fields of a request that the mapping does not read: a caller who sets one is told."""
         return (
             set(contract.primary.request.__struct_fields__)
-            - _compile(contract, request, response, stream).reads
+            - compile_mapping(contract, request, response, stream).reads
         )
 
     async def start(self, host: Host) -> None:
@@ -212,7 +231,7 @@ class Http:
         except BackendStatusError as error:
             raise _refusal(error) from error
         try:
-            return self._response(reply, request)
+            return as_response(self._contract, self._mapping.response(reply, request), request, self._read)
         except (ReplyMismatchError, msgspec.MsgspecError, ValueError) as error:
             raise BackendReplyError(
                 f"the reply does not make a {self._operation.response.__name__}: {error}{_has(reply)}",
@@ -256,7 +275,7 @@ class Http:
         """What is in one event."""
         try:
             value = _decode(data)
-            event = msgspec.convert(self._mapping.event(value, request), ChatEvent)
+            event = self._mapping.chat_event(value, request)
         except (ReplyMismatchError, msgspec.MsgspecError) as error:
             quoted = data[:_QUOTED_BYTES].decode(errors="replace")
             raise BackendReplyError(
@@ -281,19 +300,25 @@ class Http:
             quoted = reply.body[:_QUOTED_BYTES].decode(errors="replace")
             raise BackendReplyError(f"the reply is not JSON: {quoted}", endpoint=self._url) from error
 
-    def _response(self, reply: Any, request: Any) -> Any:
-        found = self._mapping.response(reply, request)
-        if self._contract.name == "chat" and "choices" not in found:
-            found = as_chat(found)
-        # Through JSON: that checks every type, and keeps vectors encoded as they travel.
-        response = self._read(_encode(found))
-        keep = PROMISES.get(self._contract.name)
-        return keep(response, request) if keep is not None else response
+
+def as_response(contract: Contract, found: Any, request: Any, read: Callable[[bytes], Any]) -> Any:
+    """The contract's response of what a template found, checked, with what its family promises beside its types.
+
+    Raises:
+        ReplyMismatchError, msgspec.MsgspecError, ValueError: It is none.
+    """
+    if contract.name == "chat" and "choices" not in found:
+        found = as_chat(found)
+    # Through JSON: that checks every type, and keeps vectors encoded as they travel.
+    response = read(_encode(found))
+    keep = PROMISES.get(contract.name)
+    return keep(response, request) if keep is not None else response
 
 
-def _compile(
-    contract: Contract, request: Mapping[str, Any], response: Mapping[str, Any], stream: Events | None
-) -> _Mapping:
+def compile_mapping(
+    contract: Contract, request: Mapping[str, Any], response: Mapping[str, Any], stream: StreamMapping | None
+) -> CompiledMapping:
+    """Templates as functions, and what is wrong with them."""
     operation = contract.primary
     outgoing = Compiler(operation.request, reads_request=True)
     incoming = Compiler(operation.request, reads_request=False)
@@ -312,7 +337,7 @@ def _compile(
             incoming.faults.append(Fault(("stream",), message, "leave it out"))
     seen = dict.fromkeys([*outgoing.faults, *incoming.faults])
     reads = outgoing.reads | incoming.reads | SEEN_TO.get(contract.name, set())
-    return _Mapping(make_request, make_response, streamed, event, list(seen), reads)
+    return CompiledMapping(make_request, make_response, streamed, event, list(seen), reads)
 
 
 def _refusal(error: BackendStatusError) -> RequestError:
