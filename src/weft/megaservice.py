@@ -374,7 +374,17 @@ class Services:
                 raise UsageError(
                     f"service '{placed.key}' is placed in a process of its own, and nothing started one"
                 )
-        return HttpTransport(placed.key, placed.component, contract, urls, client=self._client, signer=signer)
+        return HttpTransport(
+            placed.key,
+            placed.component,
+            contract,
+            urls,
+            client=self._client,
+            signer=signer,
+            clock=self._clock,
+            spec=self._backends.get(placed.key),
+            budget=self.tools.budget,
+        )
 
     def _used(self, slot: str, key: str) -> Any:
         transport = self.transports[key]

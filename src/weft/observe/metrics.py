@@ -73,6 +73,20 @@ class Counter:
         self.value += amount
 
 
+class Followed:
+    """A number that somebody else keeps, and that is asked for when metrics are read."""
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, ask: Callable[[], float]) -> None:
+        self._ask = ask
+
+    @property
+    def value(self) -> float:
+        """The number now."""
+        return self._ask()
+
+
 class Gauge:
     """A number that goes up and down; or one that is asked for when metrics are read (:meth:`follow`)."""
 
@@ -139,6 +153,11 @@ class Metric:
         if handle is None:
             handle = self._handles[values] = self._make()
         return handle
+
+    def follow(self, *values: str, ask: Callable[[], float]) -> None:
+        """Take the number for these label values from ``ask`` whenever it is read; it must be quick and must not raise."""
+        self.bind(*values)
+        self._handles[values] = Followed(ask)
 
     def _make(self) -> Counter | Gauge | Histogram:
         if self.kind == "histogram":

@@ -223,6 +223,13 @@ class UpstreamSpec:
             "Sent with each request; {secret: NAME} for a key.",
         ),
     )
+    connections: int = field(
+        default=1024,
+        metadata=key(
+            keys.Whole("a number of connections", 1, 65_536),
+            "To each address at a time, in each process; further requests wait.",
+        ),
+    )
     api_key: Any = field(
         default=None,
         metadata=key(keys.Json(secrets=True), "Sent as 'Authorization: Bearer': {secret: NAME}."),

@@ -58,7 +58,7 @@ class HttpTransport:
         budget: Of the process's retries; with ``spec``.
 
     Attributes:
-        replicas: The addresses, for whoever watches them.
+        replicas, attempts: The addresses and how they are asked, for whoever watches them.
     """
 
     streams_wire = True
@@ -86,14 +86,14 @@ class HttpTransport:
         self.replicas = Replicas(
             [client.endpoint(url, timeout_s=timeout_s, headers=static) for url in urls], clock, spec
         )
-        self._attempts: Attempts[Any] | None = None
+        self.attempts: Attempts[Any] | None = None
         if spec is not None and budget is not None:
-            self._attempts = Attempts(self.replicas, budget, clock, discard=_give_up)
+            self.attempts = Attempts(self.replicas, budget, clock, discard=_give_up)
 
     def bind(self, operation: str) -> Call:
         """See :class:`weft.transport.base.Bindable`."""
         asked = self.contract.operations[operation]
-        replicas, attempts = self.replicas, self._attempts
+        replicas, attempts = self.replicas, self.attempts
         asks = [self._asking(asked, endpoint) for endpoint in replicas.endpoints]
         if attempts is not None:
             return self._again(asked, asks, attempts)
@@ -243,7 +243,7 @@ class HttpTransport:
 
     async def _first(self, operation: Operation, request: Any) -> Opened:
         """Have a stream from one address, of those that there are."""
-        replicas, attempts = self.replicas, self._attempts
+        replicas, attempts = self.replicas, self.attempts
         body = streamed(request)
 
         async def send(replica: Replica) -> StreamReply:

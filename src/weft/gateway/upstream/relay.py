@@ -62,7 +62,7 @@ class Relay:
 
     Attributes:
         place: What is said of it in errors.
-        replicas, attempts: For whoever watches them.
+        replicas, attempts, breaker: For whoever watches them.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Relay:
     ) -> None:
         upstream = rule.upstream
         assert upstream is not None  # a route to an upstream has one
-        self._rule, self.replicas, self._breaker = rule, replicas, breaker
+        self._rule, self.replicas, self.breaker = rule, replicas, breaker
         self.place = Place(rule.target, "upstream")
         self.attempts = Attempts(replicas, budget, clock, judge=_fault, discard=_discard)
         self._path = upstream.path or rule.path
@@ -90,7 +90,7 @@ class Relay:
         Raises:
             ServiceError: It cannot be reached, breaks HTTP's rules, or does not answer in time.
         """
-        request, context, breaker = passage.request, passage.context, self._breaker
+        request, context, breaker = passage.request, passage.context, self.breaker
         body = request.body
         if body is None:
             body = await request.read()
@@ -167,8 +167,8 @@ class Relay:
         head, payload = sent.head, sent.payload
         headers, content_type = self._replies.fields(head)
         fault = _fault(sent)
-        if fault is not None or not self._breaker.is_calm:
-            self._breaker.settle(fault)
+        if fault is not None or not self.breaker.is_calm:
+            self.breaker.settle(fault)
         if isinstance(payload, bytes):
             self._settle(replica, fault)
             if self._counts and head.is_json:
@@ -183,7 +183,7 @@ class Relay:
             relayed.end()
             failure = relayed.failure
             if failure is not None:
-                self._breaker.settle(failure)
+                self.breaker.settle(failure)
             left = asyncio.CancelledError() if status == CLIENT_GONE else None
             self._settle(replica, failure or fault or left)
 

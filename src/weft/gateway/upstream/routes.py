@@ -11,7 +11,8 @@ from weft.errors import UsageError
 from weft.gateway.front import Front
 from weft.gateway.passage import Passage, Proceed, Reply, Stage, through
 from weft.gateway.upstream.relay import Relay
-from weft.http.client import Endpoint
+from weft.gateway.upstream.watching import Watch
+from weft.http.client import ClientLimits, Endpoint
 from weft.http.message import Request
 from weft.run import Tools
 from weft.serve.application import Application
@@ -20,7 +21,6 @@ from weft.serve.problems import ErrorForm
 from weft.serve.routing import RouteDoc
 from weft.spec.gateway import RouteSpec
 from weft.spec.model import SecretRef
-from weft.transport.health import HealthChecks
 from weft.transport.replicas import Replicas
 
 _IS_OPENAI = re.compile(
@@ -41,25 +41,24 @@ class Upstreams:
         egress: Connects to them.
         secret: Gives a secret by name.
         tools: What the process shares: clock, retry budget, breakers, metrics.
+        watch: Looks after their addresses.
     """
 
-    def __init__(self, front: Front, egress: Egress, secret: Secret, tools: Tools) -> None:
-        self._front, self._tools = front, tools
+    def __init__(self, front: Front, egress: Egress, secret: Secret, tools: Tools, watch: Watch) -> None:
+        self._front = front
         self._relays: dict[str, Relay] = {}
-        self._checks: list[HealthChecks] = []
         for rule in front.spec.routes:
             if rule.upstream is not None:
-                egress.name(rule.upstream.urls)
                 endpoints = _endpoints(rule, egress, secret)
                 replicas = Replicas(endpoints, tools.clock, rule.backends)
-                self._checks.append(HealthChecks(replicas, tools.clock))
-                self._relays[rule.target] = Relay(
+                relay = self._relays[rule.target] = Relay(
                     rule,
                     replicas,
                     budget=tools.budget,
                     clock=tools.clock,
                     breaker=tools.breakers.of(f"the upstream '{rule.target}'"),
                 )
+                watch.add_relay(rule.target, relay, tools)
 
     def add_routes(self, app: Application) -> None:
         """Answer every upstream's path.
@@ -102,7 +101,8 @@ def _endpoints(rule: RouteSpec, egress: Egress, secret: Secret) -> list[Endpoint
     headers = [(name.lower(), _told(value, secret, rule)) for name, value in upstream.headers.items()]
     if upstream.api_key is not None:
         headers.append(("authorization", f"Bearer {_told(upstream.api_key, secret, rule)}"))
-    return [egress.client_for(url).endpoint(url, headers=headers) for url in upstream.urls]
+    client = egress.apart(ClientLimits(max_connections=upstream.connections))
+    return [client.endpoint(url, headers=headers) for url in upstream.urls]
 
 
 def _told(value: Any, secret: Secret, rule: RouteSpec) -> str:
