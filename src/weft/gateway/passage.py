@@ -62,6 +62,7 @@ class Passage:
         exchange = request.scope
         assert isinstance(exchange, Exchange)
         self._exchange = exchange
+        exchange.heartbeat_s = rule.heartbeat_s
 
     @property
     def identity(self) -> Identity:

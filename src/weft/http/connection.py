@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from weft.errors import RequestError
 from weft.http.body import BodyBuffer, ReplyBody
+from weft.http.heartbeat import Heartbeat
 from weft.http.message import (
     HeadersTooLargeError,
     ProtocolError,
@@ -27,7 +28,7 @@ from weft.http.message import (
     UriTooLongError,
     too_large,
 )
-from weft.http.outbox import BUSY, MAX_GATHERED_BYTES, direct_writer
+from weft.http.outbox import BUSY, MAX_GATHERED_BYTES, Noted, direct_writer
 from weft.http.wire import (
     MAX_TARGET_BYTES,
     ChunkDecoder,
@@ -91,6 +92,7 @@ class Connection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
+        "_beat",
         "_body",
         "_body_bytes",
         "_buffer",
@@ -133,6 +135,7 @@ class Connection(asyncio.Protocol):
         self._mark = 0
         self._drain: asyncio.Future[None] | None = None
         self._relay: ReplyBody | None = None
+        self._beat: Heartbeat | None = None
         self._has_begun = False
         self._closes_after = False
         self._finishes_later = False
@@ -202,6 +205,8 @@ class Connection(asyncio.Protocol):
         self.deadline = inf
         if self._phase == _BODY:
             self._watch_body()
+        elif self._beat is not None:
+            self._wait(self._beat.period_s)
         if self._relay is not None:
             self._relay.release()
         if self._drain is not None and not self._drain.done():
@@ -227,6 +232,8 @@ class Connection(asyncio.Protocol):
                 self.deadline = inf
                 self.server.refused_total += 1
                 self._body.fail(RequestTimeoutError("the body arrives too slowly"))
+        elif self._beat is not None and self._phase == _BUSY:
+            self._pulse(self._beat, now)
         elif self._phase == _HEAD and self._buffer:
             self._refuse(RequestTimeoutError("the head did not arrive in time"))
         elif self._phase == _HEAD:
@@ -240,6 +247,13 @@ class Connection(asyncio.Protocol):
         self.deadline = deadline = time.monotonic() + timeout_s
         if deadline < deadlines.at:
             deadlines.arm(deadline)
+
+    def _pulse(self, beat: Heartbeat, now: float) -> None:
+        """Say that the stream lives, if it has been silent since the last look."""
+        self.deadline = now + beat.period_s
+        if (comment := beat.due(has_begun=self._has_begun)) is not None:
+            self._has_begun = True
+            self._write(comment)
 
     def _watch_body(self) -> None:
         self._mark = 0
@@ -515,6 +529,9 @@ class Connection(asyncio.Protocol):
                 self._write(prefix)
                 return
             error: Exception | None = None
+            if response.heartbeat_s and response.content_type.startswith("text/event-stream"):
+                self._beat = Heartbeat(response, prefix, is_chunked=is_chunked)
+                self._wait(self._beat.period_s)
             try:
                 if isinstance(body, ReplyBody):
                     await self._relay_body(body, response, prefix, is_chunked=is_chunked)
@@ -523,6 +540,10 @@ class Connection(asyncio.Protocol):
             except Exception as raised:  # noqa: BLE001 - finish decides what it becomes
                 error = raised
         finally:
+            if self._beat is not None:
+                self._beat = None
+                if not self._is_writing_paused:
+                    self.deadline = inf
             close_body = getattr(body, "aclose", None)
             if close_body is not None:
                 await close_body()
@@ -549,6 +570,8 @@ class Connection(asyncio.Protocol):
             if not block:
                 continue
             framed = b"%x\r\n%b\r\n" % (len(block), block) if is_chunked else block
+            if self._beat is not None:
+                self._beat.noted.last = framed
             if self._has_begun:
                 self._write(framed)
             else:
@@ -569,14 +592,18 @@ class Connection(asyncio.Protocol):
                 return
             if pass_on is not None:
                 first = pass_on(first)
+        if self._has_begun:
+            prefix = b""
         self._has_begun = True
-        self._write(b"%b%x\r\n%b\r\n" % (prefix, len(first), first) if is_chunked else prefix + first)
+        noted = self._beat.noted if self._beat is not None else Noted()
+        noted.last = b"%b%x\r\n%b\r\n" % (prefix, len(first), first) if is_chunked else prefix + first
+        self._write(noted.last)
         self._relay = body
         if self._is_writing_paused:
             body.hold()
         begun_bytes = body.received_bytes
         try:
-            write = direct_writer(self._transport)
+            write = direct_writer(self._transport, noted)
             await body.relay(write, chunked=is_chunked, pass_on=pass_on, alike=response.alike)
             if self._is_writing_paused:
                 await self._drained()

@@ -288,6 +288,9 @@ class StreamResponse:
         alike: Which blocks of a relayed body ``pass_on`` need not see.
         finish: Called once when the body has ended, with its error if it failed. Bytes that it returns are sent as the
             last block, and the reply ends cleanly; None after an error cuts the connection.
+        heartbeat_s: An event stream is never silent for longer: a comment is sent, between two events. 0: it may be.
+        begin: Called when a comment is the first that goes out, before the body gave anything: from then on an error can
+            only be told in the stream. None: the head waits for the body.
     """
 
     body: AsyncIterable[bytes] | ReplyBody
@@ -297,6 +300,8 @@ class StreamResponse:
     pass_on: Callable[[bytes], bytes] | None = None
     finish: Callable[[Exception | None], bytes | None] | None = None
     alike: Alike | None = None
+    heartbeat_s: float = 0.0
+    begin: Callable[[], object] | None = None
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response | StreamResponse]]

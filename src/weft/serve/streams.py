@@ -85,6 +85,10 @@ class Ending:
         self._place = place
         self.has_begun = False
 
+    def begin(self) -> None:
+        """Something else has gone out: a failure can only be told in the stream."""
+        self.has_begun = True
+
     def pass_on(self, block: bytes) -> bytes:
         """Each block on its way out, as it is."""
         self.has_begun = True
@@ -108,7 +112,9 @@ def stream_reply(
 ) -> StreamResponse:
     """Server-sent events as a reply that ends as the module says."""
     ending = Ending(log, context, place=place, done=done)
-    return StreamResponse(body, 200, _HEADERS, "text/event-stream", ending.pass_on, ending.finish)
+    return StreamResponse(
+        body, 200, _HEADERS, "text/event-stream", ending.pass_on, ending.finish, begin=ending.begin
+    )
 
 
 async def relay_reply(
@@ -156,7 +162,7 @@ async def relay_reply(
             alarm.cancel()
         failure = stream.finish(error)
         count()
-        ending.has_begun = stream.has_begun
+        ending.has_begun = ending.has_begun or stream.has_begun
         if failure is None and stream.has_said_end:
             return b""
         tail = ending.finish(failure)
@@ -166,7 +172,9 @@ async def relay_reply(
         return b"\n\n" + tail if failure is not None and tail is not None else tail
 
     pass_on = stream.relays(drops_usage=drops_usage)
-    return StreamResponse(stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish, stream.alike)
+    return StreamResponse(
+        stream.body, 200, _HEADERS, "text/event-stream", pass_on, finish, stream.alike, begin=ending.begin
+    )
 
 
 class _Alarm:

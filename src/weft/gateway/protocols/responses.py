@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -175,7 +176,7 @@ class Responses:
                 return b"" if error is None else None
             return telling.finish(error)
 
-        return StreamResponse(body(), reply.status, reply.headers, reply.content_type, None, finish)
+        return replace(reply, body=body(), pass_on=None, finish=finish, alike=None)
 
     async def show(self, request: Request, context: Context) -> Response:
         """Answer ``GET /v1/responses/{id}``."""

@@ -237,11 +237,13 @@ class ResponseTeller:
         """See :class:`weft.gateway.protocols.telling.Teller`."""
         code = "rate_limit_exceeded" if error.get("type") == "rate_limit_error" else "server_error"
         told = {"code": code, "message": str(error.get("message", "")), "reason": error.get("code")}
+        events = [] if self._has_begun else self._begin("")
         output = [*self._output]
         self.response = msgspec.structs.replace(
             self.response, status="failed", error=told, output=output, usage=_usage(self._usage)
         )
-        return self._event("response.failed", response=self.response)
+        events.append(self._event("response.failed", response=self.response))
+        return b"".join(events)
 
     def _event(self, type_: str, **fields: Any) -> bytes:
         data = _encode({"type": type_, "sequence_number": self._number, **fields})

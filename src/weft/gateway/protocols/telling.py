@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
@@ -111,8 +112,7 @@ class Telling:
 def told(reply: StreamResponse, teller: Teller) -> StreamResponse:
     """The same stream in another protocol; a backend's bytes still come straight from its connection."""
     telling = Telling(reply, teller)
-    headers, content_type = reply.headers, reply.content_type
-    return StreamResponse(reply.body, reply.status, headers, content_type, telling.pass_on, telling.finish)
+    return replace(reply, pass_on=telling.pass_on, finish=telling.finish, alike=None)
 
 
 def whole(reply: Response) -> ChatResponse:

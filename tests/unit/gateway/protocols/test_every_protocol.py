@@ -121,7 +121,9 @@ async def test_the_keys_owner_alone_has_a_response_again(rig: FrontRig) -> None:
         assert (await client.get(f"/v1/responses/{id_}", headers=owner)).status_code == 200
         for other in others:
             for method in ("GET", "DELETE"):
-                assert (await client.request(method, f"/v1/responses/{id_}", headers=other)).status_code == 404
+                assert (
+                    await client.request(method, f"/v1/responses/{id_}", headers=other)
+                ).status_code == 404
             follow = {"model": "talk", "input": "Go on.", "previous_response_id": id_}
             assert (await client.post("/v1/responses", json=follow, headers=other)).status_code == 404
             forged = other | {"x-weft-tenant": "a", "x-tenant": "a"}
