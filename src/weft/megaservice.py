@@ -21,6 +21,7 @@ from weft.plan.identity import identities
 from weft.plan import Placed, Plan, Plans, widen
 from weft.registry.components import Components, instantiate
 from weft.run import Breakers, Handle, RetryBudget, Runner, Tools, bind, handle
+from weft.spec.gateway import BackendSpec
 from weft.spec.model import SecretRef
 from weft.transport.base import Transport
 from weft.transport.clock import Clock, SystemClock
@@ -120,6 +121,7 @@ class Services:
         service_signer: The same for services elsewhere.
         only: Make these services and what they use; None: all.
         clock: Time, for tests to replace.
+        backends: How the addresses of a service are used, where the Gateway file says so.
         through: Put around the transport of each component of this process (the loopback, in tests).
         before: Those whose place these are to take: what is the same goes on running (see :meth:`take_over`).
 
@@ -144,6 +146,7 @@ class Services:
         service_signer: ContextSigner | None = None,
         only: str | None = None,
         clock: Clock | None = None,
+        backends: Mapping[str, BackendSpec] | None = None,
         through: Callable[[Placed, Transport], Transport] | None = None,
         before: Services | None = None,
     ) -> None:
@@ -152,6 +155,7 @@ class Services:
         self._secret, self._client = secret, client
         self._signer, self._service_signer = signer, service_signer
         self._endpoints, self._registered = endpoints or {}, registered
+        self._backends = backends or {}
         self._only = only
         self._clock = clock = clock or SystemClock()
         self._through = through
@@ -205,7 +209,10 @@ class Services:
             fitting = [
                 other
                 for other, known in running.items()
-                if known is not None and known == identity and other in self._before.transports
+                if known is not None
+                and known == identity
+                and other in self._before.transports
+                and self._backends.get(key) == self._before._backends.get(other)  # noqa: SLF001 - of its own kind
             ]
             fitting.sort(key=key.__ne__)
             free = [other for other in fitting if other not in found.values()]
