@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from weft.context import Context, Identity
+from weft.errors import UnauthorizedError
 from weft.gateway.login import claims
 from weft.gateway.login.jose import MAX_TOKEN_CHARACTERS, is_signed_token, read_head, verified
 from weft.gateway.login.provider import Clock, Provider
@@ -46,7 +47,13 @@ class Tokens:
         """
         head = read_head(token, self._algorithms)
         key = await self.provider.key(head.kid, head.algorithm)
-        content = verified(token, key, head.algorithm)
+        try:
+            content = verified(token, key, head.algorithm)
+        except UnauthorizedError:
+            if not await self.provider.has_changed():
+                raise
+            key = await self.provider.key(head.kid, head.algorithm)
+            content = verified(token, key, head.algorithm)
         return claims.check(content, issuer=self.spec.issuer, audience=audience, now=self._clock())
 
 

@@ -107,6 +107,16 @@ class Provider:
             raise UnauthorizedError("the token does not say which of its issuer's keys it is signed with")
         return found[0]
 
+    async def has_changed(self) -> bool:
+        """Whether its keys are others than a moment ago: asked when a signature does not hold, no more often than it may be.
+
+        A provider may give a new key the old one's id, or name none at all.
+        """
+        before = self._published
+        if self._clock() - self._tried_at >= ASK_AGAIN_S:
+            await self._fetch()
+        return self._published != before
+
     def look_after(self) -> None:
         """Fetch the keys again if they have got old, without anybody waiting for it."""
         now = self._clock()

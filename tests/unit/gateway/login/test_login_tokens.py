@@ -303,6 +303,22 @@ async def test_made_up_keys_do_not_make_us_ask(rig: Rig) -> None:
     assert rig.issuer.asked == ["/keys"]
 
 
+async def test_a_new_key_may_have_the_old_ones_name(rig: Rig) -> None:
+    """Or none: a signature that does not hold has the keys fetched again, as rarely as an unknown name does."""
+    assert await rig.show(rig.issuer.token()) is not None
+    rig.issuer.keys = [public_jwk("ec", 1, kid="ec-0")]
+    rig.issuer.asked.clear()
+    new = [rig.issuer.token(number=1, headers={"kid": kid}) for kid in ("ec-0", None)]
+    for token in new:
+        await rig.refused(token, "signature does not hold")
+    assert rig.issuer.asked == []
+    rig.clock.pass_(ASK_AGAIN_S)
+    for token in new:
+        assert await rig.show(token) is not None
+    await rig.refused(rig.issuer.token(), "signature does not hold")
+    assert rig.issuer.asked == ["/keys"]
+
+
 async def test_two_keys_of_one_name_are_refused(rig: Rig) -> None:
     """Whichever of them signed."""
     rig.issuer.keys = [public_jwk("ec", 0, kid="same"), public_jwk("ec", 1, kid="same")]
