@@ -1,0 +1,287 @@
+"""What a caller tries to get at another tenant's documents, jobs, histories and routes, and gets nothing by it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from itertools import product
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tenantkit import ACME_TEXT, EMBEDDER, RIVAL_TEXT, STAFF_TEXT, House, opened
+from weft.context import Context
+from weft.transport.signing import ContextSigner
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One house for all: whoever takes something away in it puts it back."""
+    async with opened(tmp_path_factory.mktemp("house")) as found:
+        yield found
+
+
+CLAIMS: dict[str, Any] = {"tenant": "acme", "readers": ["staff"], "user": "ann", "caller": "ann"}
+"""What a body may say of the caller; none of it is believed."""
+
+HEADERS = (
+    {},
+    {"x-tenant": "acme", "x-weft-tenant": "acme", "x-user": "ann", "x-forwarded-user": "ann"},
+    {"x-weft-readers": "staff", "x-weft-roles": "admin", "x-remote-user": "ann", "x-scope-orgid": "acme"},
+)
+"""By which other systems say who asks."""
+
+
+def told(reply: Any) -> str:
+    """What a reply says beside the question that it repeats."""
+    return json.dumps({**reply, "query": ""} if isinstance(reply, dict) else reply)
+
+
+# Documents.
+
+
+@pytest.mark.parametrize("headers", HEADERS, ids=["plain", "named", "granted"])
+async def test_the_same_words_find_nothing_of_another_tenant(house: House, headers: dict[str, str]) -> None:
+    """With a similarity of 1.0 to another tenant's document, in every way to search: only one's own is found."""
+    vector = EMBEDDER.vector(ACME_TEXT)
+    found = [await house.ask("eve", ACME_TEXT, stream=False), await house.ask("eve", ACME_TEXT, stream=True)]
+    for path, body in (
+        ("/v1/retrieval", {"query": ACME_TEXT, "k": 100}),
+        ("/v1/store/search", {"embedding": vector, "query": ACME_TEXT, "k": 100}),
+        ("/v1/store/search", {"embedding": vector, "k": 100, "filter": {"source": "rocket.txt"}}),
+        ("/v1/store/read", {"file": "rocket.txt"}),
+        ("/v1/store/list", {}),
+        ("/v1/store/collections", {}),
+        ("/v1/passages", {"query": ACME_TEXT, "k": 100}),
+        ("/v1/dataprep/files", {}),
+        ("/v1/dataprep/get", {}),
+        ("/v1/library", {"messages": ACME_TEXT, "stream": False}),
+        (
+            "/v1/messages",
+            {"model": "library", "max_tokens": 99, "messages": [{"role": "user", "content": ACME_TEXT}]},
+        ),
+    ):
+        for claims in ({}, CLAIMS, {"tenant": "acme"}):
+            status, reply = await house.send("eve", "POST", path, body | claims, headers)
+            assert status in (200, 400, 404), (path, reply)
+            found.append(told(reply))
+    for text in found:
+        assert "rocket" not in text
+    assert sum("recipe" in text for text in found) > 5
+    assert ACME_TEXT in await house.ask("bob", ACME_TEXT, stream=False)
+
+
+async def test_a_document_for_readers_is_found_by_them_only(house: House) -> None:
+    """Its words find it for a reader of its tenant; for others of the tenant, and for that group of another tenant, nothing does."""
+    vector = EMBEDDER.vector(STAFF_TEXT)
+    for caller, finds in (("ann", True), ("bob", False), ("eve", False)):
+        for path, body in (
+            ("/v1/retrieval", {"query": STAFF_TEXT, "k": 100}),
+            ("/v1/store/search", {"embedding": vector, "query": STAFF_TEXT, "k": 100}),
+            ("/v1/store/read", {"file": "salaries.txt"}),
+        ):
+            for claims in ({}, {"readers": ["staff"]}):
+                status, reply = await house.send(caller, "POST", path, body | claims)
+                assert status in (200, 400, 404), reply
+                assert (STAFF_TEXT in told(reply)) == finds, (caller, path, reply)
+        answer = await house.ask(caller, "What do salaries do in March?", stream=False)
+        assert (STAFF_TEXT in answer) == finds
+
+
+async def test_nobody_changes_another_tenants_documents(house: House) -> None:
+    """Deleted, replaced and added to by name and by id: the other tenant has what it had."""
+    before = await state(house)
+    for claims in ({}, CLAIMS):
+        await house.send("eve", "POST", "/v1/dataprep/delete", {"file_path": "rocket.txt"} | claims)
+        await house.send("eve", "POST", "/v1/dataprep/delete", {"file_path": "all"} | claims)
+        await house.send("eve", "POST", "/v1/store/delete", {"file": "rocket.txt"} | claims)
+        await house.send("eve", "POST", "/v1/store/delete", {} | claims)
+        await house.send("eve", "POST", "/v1/store/delete", {"ids": ["salaries.txt"]} | claims)
+        document = {
+            "id": "salaries.txt",
+            "text": "Salaries go down.",
+            "embedding": EMBEDDER.vector(STAFF_TEXT),
+        }
+        await house.send(
+            "eve", "POST", "/v1/store/upsert", {"documents": [document], "file": "salaries.txt"} | claims
+        )
+    await house.put("eve", "rocket.txt", "There is no rocket.")
+    assert await state(house) == before
+    assert "Salaries go down" not in await house.ask("ann", "salaries", stream=False)
+    await house.send("eve", "POST", "/v1/dataprep/delete", {"file_path": "all"})
+    await house.put("eve", "recipe.txt", RIVAL_TEXT)
+
+
+async def state(house: House) -> list[Any]:
+    """What acme has."""
+    files = await house.send("ann", "POST", "/v1/store/list", {})
+    found = await house.send(
+        "ann", "POST", "/v1/store/search", {"embedding": EMBEDDER.vector(STAFF_TEXT), "k": 100}
+    )
+    assert "Salaries go up" in json.dumps(found)
+    return [files, found[1]["hits"]]
+
+
+async def test_another_tenants_jobs_are_not_there(house: House) -> None:
+    """By its id a job of another tenant is 404 to look at and to cancel, and no list has it."""
+    for method, path, body in (
+        ("GET", f"/v1/dataprep/jobs/{house.job}", None),
+        ("DELETE", f"/v1/dataprep/jobs/{house.job}", None),
+        ("POST", "/v1/dataprep/job", {"id": house.job}),
+        ("POST", "/v1/dataprep/cancel", {"id": house.job} | CLAIMS),
+        ("POST", "/v1/dataprep/job", {"id": house.job, "tenant": "acme"}),
+    ):
+        assert (await house.send("bob", "GET", f"/v1/dataprep/jobs/{house.job}"))[0] == 200
+        status, reply = await house.send("eve", method, path, body)
+        assert status in (400, 404), reply
+        assert "rocket" not in json.dumps(reply)
+    _, listed = await house.send("eve", "GET", "/v1/dataprep/jobs?active=false&tenant=acme")
+    assert house.job not in json.dumps(listed)
+    status, reply = await house.send("eve", "GET", "/v1/dataprep/document?name=rocket.txt")
+    assert "rocket" not in json.dumps(reply) or status == 404
+
+
+# Histories.
+
+
+async def test_another_callers_history_is_not_there(house: House) -> None:
+    """A stored response is found by who made it: not by another tenant, not by another caller, not as what came before."""
+    status, reply = await house.send(
+        "ann", "POST", "/v1/responses", {"model": "library", "input": "Which rocket?"}
+    )
+    assert status == 200, reply
+    kept = reply["id"]
+    assert (await house.send("ann", "GET", f"/v1/responses/{kept}"))[0] == 200
+    for caller in ("bob", "eve"):
+        for path in (f"/v1/responses/{kept}", f"/v1/responses/{kept}/input_items"):
+            assert (await house.send(caller, "GET", path))[0] == 404
+        assert (await house.send(caller, "DELETE", f"/v1/responses/{kept}"))[0] == 404
+        body = {"model": "library", "input": "And then?", "previous_response_id": kept}
+        status, reply = await house.send(caller, "POST", "/v1/responses", body)
+        assert status in (400, 404), reply
+    assert (await house.send("ann", "GET", f"/v1/responses/{kept}"))[0] == 200
+
+
+# Who one is.
+
+
+async def test_a_forged_identity_is_refused(house: House) -> None:
+    """x-weft-context of no key, of another key, unsigned: 401 with a key and without, and never another tenant."""
+    other = ContextSigner(b"x" * 32).sign(Context(tenant="acme", caller="ann", readers=["staff"]))
+    body, _, mac = other.partition(".")
+    for shown in (other, body, f"{body}.", f".{mac}", f"{body}.{'A' * 43}", "e30.e30", "", "null"):
+        for caller in ("", "eve"):
+            status, reply = await house.send(
+                caller, "POST", "/v1/retrieval", {"query": ACME_TEXT}, {"x-weft-context": shown}
+            )
+            assert status == 401, reply
+
+
+async def test_two_keys_in_one_request_are_one_callers(house: House) -> None:
+    """Whichever of two keys counts, a request has one tenant, and it is the first header's."""
+    headers = {"x-api-key": house.keys["ann"]}
+    status, reply = await house.send("eve", "POST", "/v1/retrieval", {"query": ACME_TEXT}, headers)
+    assert status == 200
+    assert "rocket" not in json.dumps(reply["documents"])
+    assert "recipe" in json.dumps(reply["documents"])
+
+
+async def test_no_spelling_of_a_path_leads_around_the_role(house: House) -> None:
+    """Doubled and trailing slashes, dots, percent signs, case: 401 or 403 or nothing there, and never an answer."""
+    body = json.dumps({"model": "llm", "messages": [{"role": "user", "content": "Hello"}], "stream": False})
+    for path in (
+        "/v1/secret", "//v1/secret", "/v1//secret", "/v1/secret/", "/v1/secret//", "/V1/SECRET", "/v1/Secret",
+        "/v1/%73ecret", "/%76%31/secret", "/v1%2fsecret", "/v1/%2573ecret", "/v1/library/../secret", "/v1/./secret",
+        "/v1/library/%2e%2e/secret", "/v1/%2e/secret", "/..//v1/secret", "/v1/secret;x=1", "/v1/secret?x=/v1/library",
+        "/v1/secret%00", "/v1/secret%20", "/v1/secret%0d%0a", "/v1\\secret", "/v1/secret#x", "/health/../v1/secret",
+        "/health/live/..%2f..%2fv1/secret", "/static/../v1/secret", "http://127.0.0.1/v1/secret", "/v1/sec%E2%80%8Bret",
+        "/v1/chat/completions", "//v1/chat/completions", "/v1/chat/completions/", "/v1/chat/%63ompletions",
+    ):  # fmt: skip
+        for caller in ("", "bob"):
+            status = await raw(house, caller, path, body)
+            assert status in (400, 401, 403, 404, 405), (path, status)
+            if path in ("/v1/secret", "/v1/%73ecret", "/v1/chat/completions"):
+                assert status == (403 if caller else 401)
+
+
+async def test_no_spelling_of_a_model_leads_around_the_role(house: House) -> None:
+    """However the model is named, on whichever protocol: what bob may not have does not answer him."""
+    paths = ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/library", "/v1/secret")
+    models = (
+        "llm",
+        "llm@1",
+        "LLM",
+        " llm",
+        "llm ",
+        "llm\x00",
+        "l\u200blm",
+        "secret",
+        "/v1/secret",
+        "library\x00llm",
+    )
+    for path, model in product(paths, models):
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "input": "Hello",
+            "max_tokens": 5,
+            "stream": False,
+        }
+        status, reply = await house.send("bob", "POST", path, body)
+        if path == "/v1/library":
+            assert "found:" in json.dumps(reply) or status >= 400, reply
+        else:
+            assert status in (400, 403, 404), (path, model, reply)
+
+
+async def test_a_model_named_twice_is_one_model(house: House) -> None:
+    """Where a body names a model twice, the one that is let in is the one that answers."""
+    for first, second in (("library", "llm"), ("llm", "library")):
+        body = (
+            f'{{"model": "{first}", "messages": [{{"role": "user", "content": "Hello"}}], "stream": false, '
+            f'"model": "{second}"}}'
+        ).encode()
+        status, reply = await house.send(
+            "bob", "POST", "/v1/chat/completions", body, {"content-type": "application/json"}
+        )
+        assert status in (400, 403) or "found:" in json.dumps(reply), reply
+
+
+async def test_an_upstream_sees_no_key(house: House) -> None:
+    """What a caller shows here is not handed on to a foreign server."""
+    await house.send(
+        "eve", "POST", "/v1/elsewhere", {}, {"x-api-key": house.keys["eve"], "cookie": "weft_login=x"}
+    )
+    assert len(house.upstream) == 1
+    for secret in (house.keys["eve"], "weft_login"):
+        assert secret not in json.dumps(house.upstream)
+
+
+async def raw(house: House, caller: str, target: str, body: str) -> int:
+    """The status of a request whose target is sent as it is."""
+    host, _, port = house.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    lines = [
+        f"POST {target} HTTP/1.1",
+        f"host: {host}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    if caller:
+        lines.append(f"authorization: Bearer {house.keys[caller]}")
+    writer.write(("\r\n".join([*lines, "connection: close"]) + "\r\n\r\n" + body).encode())
+    try:
+        head = await asyncio.wait_for(reader.readline(), 10)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return int(head.split()[1])
+
+
+async def test_the_texts_share_no_word() -> None:
+    """What is looked for in replies is told apart."""
+    assert "rocket" not in RIVAL_TEXT + STAFF_TEXT
