@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,7 @@ from weft.gateway import chosen as keeping
 from weft.gateway.chosen import Choice, Chosen
 from weft.models import Progress
 from weft.plan import Plans, check
+from weft.plan.identity import identities
 from weft.registry.components import Components
 from weft.serve.access import Access
 from weft.serve.application import Application
@@ -27,14 +28,23 @@ from weft.serve.doors import Door
 from weft.serve.host import usable_cpus
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
+from weft.serve.renewal import Reloads
 from weft.serve.worker import Worker
-from weft.spec.gateway import secrets_of
+from weft.spec.gateway import DrainSpec, secrets_of
 from weft.spec.model import SecretRef, Spec
 from weft.spec.sources import load_whole
 from weft.transport.signing import SERVICE_KEY
 
+if TYPE_CHECKING:
+    from weft.serve.household import ProcessSpec
+    from weft.serve.renewal import Renewal
+    from weft.serve.supervisor import Supervisor
+
 MODEL_KINDS: Final = {"llama-cpp": "gguf", "onnx-embedder": "onnx-embedder"}
 """Components that run a model in their own process, and what kind of model."""
+
+ASSEMBLY: Final = "assembly"
+"""What a gateway process keeps of what it serves, for what takes its place."""
 
 FOREVER_S: Final = 10 * 365 * 86_400.0
 """Ten years: a timer with no end, for what takes only numbers."""
@@ -52,6 +62,8 @@ class Running(Struct):
         token: Access token of the gateway; None asks for none.
         hosts: Names under which the gateway may be reached.
         service: The service that a process runs; empty is the gateway.
+        texts: What the files said when they were read, those that a Gateway file names included, by the files' names:
+            every process of an installation runs the same, whatever becomes of the files meanwhile.
     """
 
     files: list[str]
@@ -63,10 +75,17 @@ class Running(Struct):
     token: str | None = None
     hosts: list[str] = []
     service: str = ""
+    texts: dict[str, str] = {}
 
     def spec(self) -> Spec:
         """What the files say, and the command line in their place."""
-        return keeping.applied(load_whole(*self.files, examples=examples()), self.places)
+        found = load_whole(*self.files, examples=examples(), kept=self.texts or None)
+        return keeping.applied(found, self.places)
+
+    def drain(self) -> DrainSpec | None:
+        """How the Gateway file has the processes end; None: as the defaults are."""
+        front = self.spec().gateway
+        return front.drain if front is not None else None
 
     def chosen(self) -> Chosen:
         """What was chosen while an earlier process ran; what the command line says goes before it."""
@@ -148,8 +167,19 @@ class Running(Struct):
         if wanted:
             asyncio.run(fetch())
 
-    def assembly(self, worker: Worker | None = None, spec: Spec | None = None) -> build.Assembly:
-        """What one process needs; ``spec`` is what runs where it comes from no file.
+    def assembly(
+        self,
+        worker: Worker | None = None,
+        spec: Spec | None = None,
+        *,
+        before: build.Assembly | None = None,
+    ) -> build.Assembly:
+        """What one process needs.
+
+        Args:
+            worker: The process; None: it is the only one.
+            spec: What runs, where it comes from no file.
+            before: What runs in this process, whose place this is to take.
 
         Raises: as :meth:`compile`.
         """
@@ -167,17 +197,26 @@ class Running(Struct):
             log=worker.log if worker else Log(name="weft"),
             endpoints=worker.endpoints if worker else None,
             signing_key=worker.signing_key if worker else b"",
+            before=before,
         )
 
-    def gateway(self, worker: Worker | None = None) -> Application:
+    def gateway(
+        self,
+        assembly: build.Assembly,
+        worker: Worker | None = None,
+        reloads: Reloads | None = None,
+    ) -> Application:
         """The gateway: of an installation that is one process, or as one of its processes."""
-        assembly = self.assembly(worker)
         front = assembly.spec.gateway
-        hosts, origins = (front.hosts, front.cors.origins) if front is not None else ((), ())
-        access = Access(self.token, hosts=[*self.hosts, *hosts], origins=origins)
+        access = Access(self.token, hosts=self.hosts)
+        if front is not None:
+            cors, hosts = front.cors, [*self.hosts, *front.hosts]
+            access = Access(
+                self.token, hosts=hosts, origins=cors.origins, headers=cors.headers, max_age_s=cors.max_age_s
+            )
         if worker is None:
-            return build.gateway(assembly, access)
-        return build.gateway(assembly, access, process=worker.name, peers=worker.peers)
+            return build.gateway(assembly, access, reloads=reloads)
+        return build.gateway(assembly, access, process=worker.name, peers=worker.peers, reloads=reloads)
 
 
 def _secret_names(value: Any) -> list[str]:
@@ -209,7 +248,10 @@ async def make(arguments: Any, worker: Worker) -> Application:
     """The application of one process of the supervisor's: the gateway, or one service."""
     running = msgspec.convert(arguments, Running)
     if not running.service:
-        return running.gateway(worker)
+        # Compiling takes tens of milliseconds, and loads components' code: not on a loop that serves.
+        assembly = await asyncio.to_thread(running.assembly, worker, before=worker.kept.get(ASSEMBLY))
+        worker.left[ASSEMBLY] = assembly
+        return running.gateway(assembly, worker, worker.reloads)
     return build.service(running.assembly(worker), running.service, Access(hosts=["*"]))
 
 
@@ -220,19 +262,30 @@ def run_processes(
     *,
     on_listening: Callable[[int], object],
     on_ready: Callable[[], object],
+    renewal: Callable[[Supervisor], Renewal[Any]] | None = None,
 ) -> int:
     """Run an installation of several processes until it is told to stop; returns the exit status."""
-    from weft.serve.supervisor import ProcessSpec, SupervisorOptions, run_supervised
+    from weft.serve.supervisor import SupervisorOptions, run_supervised
+
+    # A service that is not this installation's own may come whenever it likes.
+    waits = any(placed.at.kind in ("url", "registry") for placed in plans.placed.values())
+    options = SupervisorOptions(on_listening=on_listening, on_ready=on_ready, renewal=renewal)
+    if (drain := running.drain()) is not None:
+        options.drain_timeout_s, options.drain_delay_s = drain.timeout_s, drain.delay_s
+    if waits:
+        options.ready_timeout_s = FOREVER_S
+    return run_supervised(process_specs(running, plans), doors, options=options)
+
+
+def process_specs(running: Running, plans: Plans) -> list[ProcessSpec]:
+    """The processes of an installation: one for each service that has its own, and the gateways."""
+    from weft.serve.household import ProcessSpec
 
     factory = f"{__name__}:make"
     own = [placed for placed in plans.placed.values() if placed.at.kind == "process"]
     names = {placed.key for placed in own}
     shares = cpu_shares(plans, usable_cpus())
-    # A service that is not this installation's own may come whenever it likes.
-    waits = any(placed.at.kind in ("url", "registry") for placed in plans.placed.values())
-    options = SupervisorOptions(on_listening=on_listening, on_ready=on_ready)
-    if waits:
-        options.ready_timeout_s = FOREVER_S
+    known = identities(plans.placed, secret=running.secrets.get)
     specs = []
     for placed in own:
         share = msgspec.structs.replace(running.host, cpu_count=shares[placed.key])
@@ -240,7 +293,12 @@ def run_processes(
         needs = tuple(key for key in placed.uses.values() if key in names)
         specs.append(
             ProcessSpec(
-                name=placed.key, factory=factory, arguments=arguments, replicas=placed.replicas, needs=needs
+                name=placed.key,
+                factory=factory,
+                arguments=arguments,
+                replicas=placed.replicas,
+                needs=needs,
+                identity=known[placed.key] or "",
             )
         )
     specs.append(
@@ -253,7 +311,7 @@ def run_processes(
             public=True,
         )
     )
-    return run_supervised(specs, doors, options=options)
+    return specs
 
 
 def wanted_models(plans: Plans) -> list[tuple[str, str]]:

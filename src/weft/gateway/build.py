@@ -14,13 +14,14 @@ from weft.contracts.dataprep import IngestRequest
 from weft.errors import MissingExtraError, UsageError
 from weft.gateway.access.desk import Desk
 from weft.gateway.app import Gateway
+from weft.gateway.bounds import BodyStage
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
 from weft.gateway.description import describe
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
 from weft.gateway.limits.build import Limits
-from weft.gateway.listeners import grpc_doors
+from weft.gateway.listeners import furnish, grpc_doors
 from weft.gateway.live import LiveServices
 from weft.gateway.load.stage import LoadStage, TimeStage
 from weft.gateway.login.login import Login
@@ -332,6 +333,8 @@ def gateway(
         target.build_id = assembly.build_id(plans[key])
         assembly.targets.setdefault(target.name, []).append(target)
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
+    if assembly.spec.gateway is not None:
+        furnish(app, assembly.spec.gateway)
     served = Gateway(app, [*megaservices.values(), *exposed], front)
     served.add_routes()
     app.path_of = served.path_of
@@ -556,6 +559,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
 
     def stages(rule: RouteSpec) -> list[Stage]:
         found: list[Stage] = [TimeStage(rule)] if rule.timeout_s is not None else []
+        if rule.max_body_bytes is not None:
+            found.append(BodyStage(rule.max_body_bytes))
         if assembly.desk is not None and (access := assembly.desk.stage(rule)) is not None:
             found.append(access)
         versions = versions_of(rule, assembly.targets.get(rule.target, ()))

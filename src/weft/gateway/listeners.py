@@ -1,11 +1,33 @@
-"""Where a Gateway file listens, as addresses that can be bound."""
+"""Where a Gateway file listens, as addresses that can be bound, and what all replies have that go out there."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from weft.serve.accesslog import AccessLog
+from weft.serve.application import Application
 from weft.serve.doors import Door, TlsFiles
 from weft.spec.gateway import GatewaySpec, ListenSpec, TlsSpec
+
+HSTS: Final = "max-age=31536000"
+"""A year, as browsers' own lists ask for at least; without the subdomains, which may be somebody else's."""
+
+
+def furnish(app: Application, spec: GatewaySpec) -> None:
+    """Give the application of a Gateway file its log of requests, compression and the headers of every reply."""
+    app.compress_from = spec.compress_from
+    if spec.access_log:
+        app.access_log = access = AccessLog(app.log, name=spec.name)
+
+        async def flush() -> None:
+            access.flush()
+
+        app.on_stop.append(flush)
+    app.always = [("x-content-type-options", "nosniff")]
+    # Not of a loopback address: a browser would take it for every server on this machine, whatever its port.
+    if any(door.tls is not None and not door.is_loopback for door in http_doors(spec)):
+        app.always.append(("strict-transport-security", HSTS))
 
 
 def http_doors(spec: GatewaySpec) -> list[Door]:

@@ -159,6 +159,7 @@ class Request:
     """
 
     __slots__ = (
+        "_most_bytes",
         "_source",
         "body",
         "certificate",
@@ -196,6 +197,18 @@ class Request:
         self.certificate = certificate
         self.scope: Any = None
         self._source = source
+        self._most_bytes: int | None = None
+
+    def bound(self, max_bytes: int) -> None:
+        """Refuse a body of more bytes, now or while it is read.
+
+        Raises:
+            PayloadTooLargeError: It is there and longer, or was declared to be.
+        """
+        self._most_bytes = max_bytes
+        length = len(self.body) if self.body is not None else self._source.length if self._source else None
+        if length is not None and length > max_bytes:
+            raise too_large(max_bytes)
 
     async def read(self, max_bytes: int | None = None) -> bytes:
         """The whole body.
@@ -232,7 +245,7 @@ class Request:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in blocks as they arrive, once; while none is taken the client is held back.
 
-        Raises: what :meth:`read` raises.
+        Raises: what :meth:`read` raises; PayloadTooLargeError beyond :meth:`bound`.
         """
         if self.body is not None:
             if self.body:
@@ -241,7 +254,11 @@ class Request:
         source, self._source = self._source, None
         if source is None:
             raise RuntimeError("the body was already taken by chunks()")
+        size = 0
         while block := await source.take():
+            size += len(block)
+            if self._most_bytes is not None and size > self._most_bytes:
+                raise too_large(self._most_bytes)
             yield block
 
     def __repr__(self) -> str:

@@ -19,6 +19,18 @@ from urllib.parse import urlsplit
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost", ""})
 """Names that always mean this machine; empty is a request without ``Host``, which no browser sends."""
 
+REQUEST_HEADERS: Final = (
+    "authorization", "content-type", "x-request-id", "x-weft-timeout-ms", "x-api-key", "x-weft-version", "idempotency-key",
+    "anthropic-version", "mcp-protocol-version", "mcp-session-id",
+)  # fmt: skip
+"""Headers that pages of other origins may send."""
+
+REPLY_HEADERS: Final = (
+    "x-request-id", "x-weft-build", "x-weft-version", "x-weft-cache", "x-weft-ignored", "retry-after", "ratelimit",
+    "ratelimit-policy", "deprecation", "sunset", "mcp-session-id",
+)  # fmt: skip
+"""Headers of replies that they may read."""
+
 REMEMBERED_HOSTS: Final = 1024
 """Values of ``Host`` that passed are remembered so that the next costs one set lookup; bounded against floods."""
 
@@ -36,14 +48,30 @@ class Access:
         hosts: Names under which this application may be reached, beside loopback ones and plain addresses;
             ``*`` is any (behind a proxy that checks it).
         origins: Origins (``https://chat.example``) whose pages may call it, beside its own; ``*`` is any.
+        headers: Headers that these pages may send, beside the usual ones.
+        max_age_s: How long their browsers remember that.
     """
 
     def __init__(
-        self, token: str | None = None, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()
+        self,
+        token: str | None = None,
+        *,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        headers: Iterable[str] = (),
+        max_age_s: int = 600,
     ) -> None:
         self.token = token
         self.hosts = frozenset(host.lower().rstrip(".") for host in hosts)
         self.origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+        self._preflight = (
+            ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
+            (
+                "access-control-allow-headers",
+                ", ".join([*REQUEST_HEADERS, *(name.lower() for name in headers)]),
+            ),
+            ("access-control-max-age", str(max_age_s)),
+        )
         self.good_hosts: set[str] = set()
         """Values of ``Host`` that have passed; the hot path looks here first."""
         digest = _digest(token) if token is not None else b""
@@ -86,6 +114,20 @@ class Access:
     def allows_cross_origin(self, origin: str) -> bool:
         """Whether ``origin`` is configured: its pages also get CORS headers."""
         return origin.lower().rstrip("/") in self.origins or "*" in self.origins
+
+    def cross_origin(self, origin: str) -> list[tuple[str, str]]:
+        """The headers of a reply to a page of an origin that may call."""
+        exposed = ", ".join(REPLY_HEADERS)
+        return [
+            ("access-control-allow-origin", origin),
+            ("access-control-expose-headers", exposed),
+            ("vary", "origin"),
+        ]
+
+    @property
+    def preflight(self) -> tuple[tuple[str, str], ...]:
+        """What the browser is told before such a page's request, beside these."""
+        return self._preflight
 
     def has_token(self, authorization: str | None, cookies: str | None, api_key: str | None = None) -> bool:
         """Whether a request carries the token: as ``Authorization: Bearer``, as ``x-api-key`` or as the printed link's cookie."""

@@ -32,6 +32,8 @@ from weft.http.message import Request, Response, StreamResponse
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.serve.access import Access
+from weft.serve.accesslog import AccessLog
+from weft.serve.compression import compressed
 from weft.serve.log import Log
 from weft.serve.meters import RequestMeters
 from weft.serve.pages import PAGE_HEADERS, token_page
@@ -169,6 +171,9 @@ class Application:
 
     Attributes:
         on_start: Awaited in order by :meth:`start`; while they run, only open routes are served.
+        access_log: Where each request is noted that has ended; None: nowhere.
+        compress_from: Whole replies of so many bytes and more are compressed for who takes them; None: none is.
+        always: Headers of every reply.
         beside: Servers of other protocols in front of it, started after it and drained with its own.
         on_stop: Awaited in reverse order by :meth:`stop`, each whatever became of the others.
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
@@ -212,6 +217,9 @@ class Application:
         self.private: Application | None = None
         self.authenticator: Authenticator | None = None
         self.beside: list[Beside] = []
+        self.access_log: AccessLog | None = None
+        self.compress_from: int | None = None
+        self.always: list[tuple[str, str]] | None = None
         self.path_of: Callable[[str, str], tuple[str, bool]] = _nowhere
         self.schemes: dict[str, dict[str, Any]] = {}
         self.lets_anonymous = False
@@ -307,6 +315,8 @@ class Application:
             if isinstance(response, StreamResponse):
                 is_streaming = True
                 return self._streamed(response, exchange)
+            if self.compress_from is not None and len(response.body) >= self.compress_from:
+                response = compressed(response, get("accept-encoding"), from_bytes=self.compress_from)
             return Response(status, self._headers(exchange, response), response.body, response.content_type)
         finally:
             if not is_streaming:
@@ -451,20 +461,9 @@ class Application:
             raise ForbiddenError(
                 f"pages of '{origin}' may not call this server", hint="add it to the origins that may"
             )
-        exchange.headers = [("access-control-allow-origin", origin), ("vary", "origin")]
+        exchange.headers = access.cross_origin(origin)
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
-            return Response(
-                204,
-                [
-                    ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
-                    (
-                        "access-control-allow-headers",
-                        "authorization, content-type, x-request-id, x-weft-timeout-ms",
-                    ),
-                    ("access-control-max-age", "600"),
-                ],
-                content_type="",
-            )
+            return Response(204, access.preflight, content_type="")
         return None
 
     def _enter(self, request: Request) -> Response:
@@ -539,8 +538,10 @@ class Application:
             headers.append(("x-weft-build", exchange.build_id or self.build_id))
         if exchange.headers is not None:
             headers += exchange.headers
+        if self.always is not None:
+            headers += self.always
         if response.content_type.startswith("text/html"):
-            given = {name for name, _ in response.headers}
+            given = {name for name, _ in headers}
             headers += [header for header in PAGE_HEADERS if header[0] not in given]
         return headers
 
@@ -587,7 +588,10 @@ class Application:
         if exchange.endings is not None:
             for ending in exchange.endings:
                 ending(status)
-        self._meters.done(exchange.route, status, perf_counter() - exchange.begun)
+        seconds = perf_counter() - exchange.begun
+        self._meters.done(exchange.route, status, seconds)
+        if self.access_log is not None:
+            self.access_log.note(exchange.route, status, seconds, exchange.context)
 
     # Lifespan.
 

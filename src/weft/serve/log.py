@@ -72,10 +72,13 @@ class Log:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
             entry = {"time": stamp, "level": level, "process": self._name, "message": message} | fields
             line = _encode(entry).decode() + "\n"
-        line = masked(line)
+        self.write(line)
+
+    def write(self, lines: str) -> None:
+        """Write whole lines as they are, but for secrets."""
         try:
             # One write for each line: lines of several processes on one stderr do not mix.
-            self._stream.write(line)
+            self._stream.write(masked(lines))
             self._stream.flush()
         except (BrokenPipeError, ValueError):
             return  # whoever read the log is gone (or stderr is closed at exit): requests are served all the same

@@ -215,6 +215,10 @@ class UpstreamSpec:
     """A foreign HTTP server, whose replies are handed on as they come."""
 
     urls: tuple[str, ...] = field(metadata=key(keys.Items(URL, "a list of URLs"), "Its base addresses."))
+    name: str | None = field(
+        default=None,
+        metadata=key(keys.NAME, "What it is called; the last word of the route's path if left out."),
+    )
     path: str | None = field(default=None, metadata=key(PATH, "Its path; the route's own if left out."))
     headers: dict[str, Any] = field(
         default_factory=dict,
@@ -391,6 +395,13 @@ class RouteSpec:
         default=None, metadata=key(keys.Block(LoadSpec, "load"), "What happens under too much load.")
     )
     timeout_s: float | None = field(default=None, metadata=key(_SECONDS, "Seconds that a request may take."))
+    max_body_bytes: int | None = field(
+        default=None,
+        metadata=key(
+            keys.Whole("a number of bytes", 1, 100 * 1024 * 1024),
+            "A longer body is refused; 32 MiB of JSON and 100 MiB of uploads if left out.",
+        ),
+    )
     heartbeat_s: float = field(
         default=15, metadata=key(_SECONDS, "A comment is sent on a stream that is silent for so long.")
     )
@@ -399,7 +410,10 @@ class RouteSpec:
     @property
     def target(self) -> str:
         """The name of what it serves: its model name."""
-        return self.megaservice or self.service or self.path.strip("/").rpartition("/")[2]
+        if self.upstream is not None and self.upstream.name is not None:
+            return self.upstream.name
+        words = [part for part in self.path.split("/") if part and "{" not in part]
+        return self.megaservice or self.service or (words[-1] if words else self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -530,6 +544,23 @@ class StateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainSpec:
+    """How a gateway process ends that is told to: it says that it is not ready, is served on, ends what is under way."""
+
+    delay_s: float = field(
+        default=0,
+        metadata=key(
+            _SECONDS,
+            "Seconds that it is served on after /health/ready says no: longer than a load balancer takes to notice.",
+        ),
+    )
+    timeout_s: float = field(
+        default=30, metadata=key(_SECONDS, "Seconds that requests under way may take to end.")
+    )
+    marks: Marks = _marks()
+
+
+@dataclass(frozen=True, slots=True)
 class CorsSpec:
     """Pages of other origins that may call; none if left out."""
 
@@ -590,6 +621,21 @@ class GatewaySpec:
     )
     cors: CorsSpec = field(
         default_factory=CorsSpec, metadata=key(keys.Block(CorsSpec, "cors"), "Pages of other origins.")
+    )
+    compress_from: int | None = field(
+        default=None,
+        metadata=key(
+            keys.Whole("a number of bytes", 1, 1_000_000_000),
+            "Whole replies of so many bytes and more are compressed (gzip) for clients that take it; none if left out.",
+        ),
+    )
+    access_log: bool = field(
+        default=True,
+        metadata=key(keys.Flag(), "Whether each request is a line of the log, without its content."),
+    )
+    drain: DrainSpec = field(
+        default_factory=DrainSpec,
+        metadata=key(keys.Block(DrainSpec, "drain"), "How its processes end."),
     )
     marks: Marks = _marks()
 
