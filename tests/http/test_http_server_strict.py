@@ -80,7 +80,6 @@ REFUSED = {
     "unknown_method": (501, b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "lower_case_method": (501, b"get / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "connect": (501, b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "trace": (501, b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "expectation": (417, POST + b"Content-Length: 1\r\nExpect: tea\r\n\r\na"),
     "long_target": (414, b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
     "endless_target": (414, b"GET /" + b"a" * 40000),

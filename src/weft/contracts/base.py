@@ -23,9 +23,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Form(Protocol):
-    """One way to write an operation on the wire. Stateless; shared by all requests."""
+    """One way to write an operation on the wire. Stateless; shared by all requests.
+
+    Attributes:
+        name: In metrics and errors.
+        asks, answers: The types of its request and its reply as they are on the wire, for descriptions; None: the own ones.
+    """
 
     name: str
+    asks: Any
+    answers: Any
 
     def matches(self, fields: frozenset[str]) -> bool:
         """Whether a JSON object with these top-level keys is written in this form."""
@@ -56,6 +63,9 @@ def invalid(
 
 class JsonForm:
     """The own form: the Struct as JSON, fields by their own names. OpenAI's where the Struct is OpenAI's."""
+
+    asks: Any = None
+    answers: Any = None
 
     def __init__(self, request: type[Any], *, name: str = "weft") -> None:
         self.name = name

@@ -9,7 +9,7 @@ Source of the OPEA forms: GenAIComps, ``/v1/dataprep/*``. Uploads as multipart a
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -142,6 +142,8 @@ class JobsRequest(Struct, omit_defaults=True):
     active: bool = False
     limit: int = 50
 
+    schema: ClassVar[dict[str, Any]] = {"limit": {"minimum": 1, "maximum": 1_000}}
+
 
 class JobsResponse(Struct):
     """The tenant's jobs, the newest first, without their outcomes."""
@@ -165,6 +167,12 @@ class JobRequest(Struct, omit_defaults=True):
     after: int = 0
     limit: int = 1_000
 
+    schema: ClassVar[dict[str, Any]] = {
+        "wait_s": {"minimum": 0, "maximum": 60},
+        "limit": {"minimum": 0, "maximum": 1_000},
+        "after": {"minimum": 0},
+    }
+
 
 class CancelRequest(Struct):
     """End a job: files that have not ended do not go in, those that are in stay."""
@@ -187,6 +195,11 @@ class DocumentRequest(Struct, omit_defaults=True):
     around: str = ""
     after: int = 0
     limit: int = 20
+
+    schema: ClassVar[dict[str, Any]] = {
+        "limit": {"minimum": 1, "maximum": MAX_PASSAGES},
+        "after": {"minimum": 0},
+    }
 
 
 class DocumentResponse(Struct):
@@ -339,8 +352,10 @@ class BareListForm:
     """OPEA's lists are bare arrays: the reply is the response's one field."""
 
     name = "opea"
+    asks: Any = None
 
-    def __init__(self, request: type[Any], field: str) -> None:
+    def __init__(self, request: type[Any], field: str, item: Any) -> None:
+        self.answers: Any = list[item]
         self._decode = msgspec.json.Decoder(request).decode
         self._field = field
 
@@ -388,7 +403,7 @@ CONTRACT = Contract(
             routes=(
                 Route("/v1/dataprep/files"),
                 Route("/v1/dataprep/files", method="GET"),
-                Route("/v1/dataprep/get", opea=True, form=BareListForm(GetRequest, "files")),
+                Route("/v1/dataprep/get", opea=True, form=BareListForm(GetRequest, "files", FileEntry)),
             ),
         ),
         "indices": Operation(
@@ -398,7 +413,7 @@ CONTRACT = Contract(
             routes=(
                 Route("/v1/dataprep/collections"),
                 Route("/v1/dataprep/collections", method="GET"),
-                Route("/v1/dataprep/indices", opea=True, form=BareListForm(IndicesRequest, "indices")),
+                Route("/v1/dataprep/indices", opea=True, form=BareListForm(IndicesRequest, "indices", str)),
             ),
         ),
         "jobs": Operation(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from array import array
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -71,12 +71,40 @@ class Embedder(Protocol):
         ...
 
 
-class _OpenAIRequest(Struct):
+class OpenAIEmbeddingRequest(Struct):
+    """OpenAI's form of the request."""
+
     input: str | list[str]
     model: str = ""
     encoding_format: str = "float"
     dimensions: int | None = None
     user: str | None = None
+
+    schema: ClassVar[dict[str, Any]] = {"encoding_format": {"enum": ["float", "base64"]}}
+
+
+class OpenAIEmbedding(Struct):
+    """One vector, as numbers or as base64 of their float32."""
+
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class OpenAIEmbeddingUsage(Struct):
+    """Tokens read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class OpenAIEmbeddingResponse(Struct):
+    """OpenAI's form of the reply."""
+
+    data: list[OpenAIEmbedding]
+    model: str
+    usage: OpenAIEmbeddingUsage
+    object: str = "list"
 
 
 class _Wire(EmbeddingRequest):
@@ -89,9 +117,11 @@ class OpenAIForm:
     """``{"input": ...}`` → ``{"object": "list", "data": [...]}``, vectors as arrays or base64."""
 
     name = "openai"
+    asks: Any = OpenAIEmbeddingRequest
+    answers: Any = OpenAIEmbeddingResponse
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_OpenAIRequest).decode
+        self._decode = msgspec.json.Decoder(OpenAIEmbeddingRequest).decode
 
     def matches(self, fields: frozenset[str]) -> bool:
         """OpenAI calls the texts ``input``."""
@@ -131,7 +161,9 @@ def _base64(raw: Raw) -> str:
     return base64.b64encode(array("f", floats(raw)).tobytes()).decode()
 
 
-class _TeiRequest(Struct):
+class TeiEmbeddingRequest(Struct):
+    """Text Embeddings Inference's form of the request."""
+
     inputs: str | list[str]
 
 
@@ -139,9 +171,11 @@ class TeiForm:
     """``{"inputs": str or list}`` → ``[[...]]``."""
 
     name = "tei"
+    asks: Any = TeiEmbeddingRequest
+    answers: Any = list[list[float]]
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_TeiRequest).decode
+        self._decode = msgspec.json.Decoder(TeiEmbeddingRequest).decode
 
     def matches(self, fields: frozenset[str]) -> bool:
         """TEI calls the texts ``inputs``."""

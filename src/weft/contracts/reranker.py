@@ -36,7 +36,9 @@ class Reranker(Protocol):
         ...
 
 
-class _OpeaRequest(Struct):
+class OpeaRerankRequest(Struct):
+    """OPEA's form of the request."""
+
     retrieved_docs: list[Document]
     initial_query: str | None = None
     input: str | None = None
@@ -51,9 +53,11 @@ class OpeaForm:
     """``{initial_query | input, retrieved_docs, top_n}`` → ``{query, documents}`` or ``{reranked_docs}``."""
 
     name = "opea"
+    asks: Any = OpeaRerankRequest
+    answers: Any = dict[str, Any]
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_OpeaRequest).decode
+        self._decode = msgspec.json.Decoder(OpeaRerankRequest).decode
 
     def matches(self, fields: frozenset[str]) -> bool:
         """OPEA calls the passages ``retrieved_docs``."""
@@ -78,18 +82,29 @@ class OpeaForm:
         )
 
 
-class _TeiRequest(Struct):
+class TeiRerankRequest(Struct):
+    """Text Embeddings Inference's form of the request."""
+
     query: str
     texts: list[str]
+
+
+class TeiRank(Struct):
+    """One text of the request, by its place in it."""
+
+    index: int
+    score: float
 
 
 class TeiForm:
     """``{query, texts}`` → ``[{"index", "score"}]``, best first."""
 
     name = "tei"
+    asks: Any = TeiRerankRequest
+    answers: Any = list[TeiRank]
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_TeiRequest).decode
+        self._decode = msgspec.json.Decoder(TeiRerankRequest).decode
 
     def matches(self, fields: frozenset[str]) -> bool:
         """TEI sends plain ``texts``."""

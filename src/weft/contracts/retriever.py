@@ -5,7 +5,7 @@ Source of the OPEA forms: GenAIComps, ``/v1/retrieval``.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,14 @@ from weft.types import Document
 SearchType = Literal[
     "hybrid", "similarity", "text", "mmr", "similarity_score_threshold", "similarity_distance_threshold"
 ]
+
+
+BOUNDS: Final[dict[str, Any]] = {
+    "k": {"minimum": 1, "maximum": 1_000},
+    "fetch_k": {"minimum": 1, "maximum": 1_000},
+    "lambda_mult": {"minimum": 0, "maximum": 1},
+}
+"""What JSON Schema can say of fields beyond their types."""
 
 
 class RetrieveRequest(Struct, omit_defaults=True):
@@ -54,6 +62,9 @@ class RetrieveRequest(Struct, omit_defaults=True):
     fusion: Literal["blend", "rrf"] | None = None
     neighbours: int | None = None
 
+    schema: ClassVar[dict[str, Any]] = BOUNDS | {"neighbours": {"minimum": 0, "maximum": 10}}
+    """What JSON Schema can say of the fields beyond their types."""
+
 
 class RetrieveResponse(Struct, omit_defaults=True):
     """Passages, best first, with scores."""
@@ -70,7 +81,9 @@ class Retriever(Protocol):
         ...
 
 
-class _OpeaRequest(Struct):
+class OpeaRetrieveRequest(Struct):
+    """OPEA's form of the request."""
+
     text: str | None = None
     input: str | None = None
     embedding: Any = None
@@ -83,6 +96,8 @@ class _OpeaRequest(Struct):
     constraints: dict[str, Any] | None = None
     index_name: str | None = None
 
+    schema: ClassVar[dict[str, Any]] = BOUNDS
+
 
 class _Asked(RetrieveRequest):
     """The request with the form of reply that its field names ask for."""
@@ -94,9 +109,11 @@ class OpeaForm:
     """``{text | input, embedding, ...}`` → ``{retrieved_docs: [...]}``, in the variant that goes with the field."""
 
     name = "opea"
+    asks: Any = OpeaRetrieveRequest
+    answers: Any = dict[str, Any]
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_OpeaRequest).decode
+        self._decode = msgspec.json.Decoder(OpeaRetrieveRequest).decode
 
     def matches(self, fields: frozenset[str]) -> bool:
         """OPEA calls the question ``text`` or ``input``."""

@@ -23,11 +23,12 @@ from weft.gateway.protocols.mcp import Mcp
 from weft.gateway.protocols.responses import BOUNDS as RESPONSES
 from weft.gateway.protocols.responses import Responses
 from weft.gateway.protocols.shelf import MemoryShelf
+from weft.gateway.readable import narrowed, opea_chat
 from weft.gateway.targets import Target, Targets
 from weft.gateway.versions.stage import path_of
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc, named
-from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, operation_summary
+from weft.serve.operations import MAX_JSON_BYTES, Answer, add_route, formed, operation_summary
 from weft.serve.routing import RouteHandler
 from weft.serve.streams import stream_reply
 
@@ -203,6 +204,8 @@ class Gateway:
                     opea=route.opea,
                     examples=examples.of_route(route.path, first.name),
                 )
+                if operation.openai and not route.opea:
+                    doc = replace(doc, adapt=partial(narrowed, able))
                 answer = _ByModel(self, able, operation, route)
                 if operation is first.contract.primary:
                     self._by_model.setdefault(first.contract.name, answer)
@@ -222,6 +225,9 @@ class Gateway:
             examples=examples.of_contract(target.contract.name),
         )
         route = Route(path, opea=True)
+        doc = formed(doc, target.operation, route)
+        if target.contract.name == "chat":
+            doc = replace(doc, adapt=opea_chat)
 
         def answer_of(target: Target) -> RouteHandler:
             if target.contract.name == "chat":

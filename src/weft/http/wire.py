@@ -24,7 +24,7 @@ from weft.http.message import (
     VersionError,
 )
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 """Methods that are served; any other well-formed one is answered 501."""
 
 MAX_TARGET_BYTES = 8192

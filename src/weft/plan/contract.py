@@ -129,6 +129,7 @@ class WideForm:
 
     def __init__(self, form: Form, request: type[Struct], extra: type[Struct]) -> None:
         self.name = form.name
+        self.asks, self.answers = form.asks, form.answers
         self._form = form
         # The form may keep in the request how its reply is to be written: what it decoded goes along.
         self._type = msgspec.defstruct(

@@ -72,7 +72,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
     reply = next(iter(operation["responses"].values())).get("content", {})
     for kind, media in reply.items():
         each = " (each event)" if media.get("x-weft-each-event") else ""
-        shown = _type(media.get("schema", {}))
+        shown = _type(media.get("x-weft-each-event") or media.get("schema", {}))
         parts.append(f"<h4>Reply <span class=quiet>{escape(kind)}{each}</span></h4><p>{shown}</p>")
     lines = "\n\n".join(curls(document, path, method))
     parts.append(f"<h4>curl</h4><pre>{escape(lines)}</pre>")

@@ -15,6 +15,7 @@ from weft.http.message import Request, Response
 from weft.serve.application import Application
 from weft.serve.docs import SERVER, docs_page
 from weft.serve.pages import page
+from weft.serve.problems import ErrorForm
 from weft.serve.routing import Path, Route, RouteDoc
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -58,6 +59,15 @@ OPENAI_ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
+_FAILURES: dict[ErrorForm, tuple[str, dict[str, Any]]] = {
+    "openai": ("application/json", {"$ref": "#/components/schemas/OpenAIError"}),
+    "problem": ("application/problem+json", {"$ref": "#/components/schemas/Problem"}),
+    "anthropic": ("application/json", {"type": "object", "required": ["type", "error"]}),
+    "jsonrpc": ("application/json", {"type": "object", "required": ["jsonrpc", "error"]}),
+}
+"""How errors are written: content type and schema."""
+
+
 def openapi(app: Application) -> dict[str, Any]:
     """The document; routes without a :class:`RouteDoc` are not in it."""
     shown = [
@@ -70,6 +80,8 @@ def openapi(app: Application) -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components(types, schema_hook=_any, ref_template=_REFERENCE)
     for schema in components.values():
         _describe_fields(schema)
+    for type_, schema in zip(types, schemas, strict=True):
+        _bound(schema, components, getattr(type_, "schema", {}))
     by_type = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for path, route in shown:
@@ -90,6 +102,32 @@ def openapi(app: Application) -> dict[str, Any]:
         # Any of them will do; nothing at all will, too, where an empty one is among them.
         document["security"] = [{name: []} for name in schemes] + ([{}] if app.lets_anonymous else [])
     return document
+
+
+def _bound(schema: dict[str, Any], components: dict[str, Any], words: dict[str, dict[str, Any]]) -> None:
+    """Add what a class says of its fields in JSON Schema's words (``schema: ClassVar``)."""
+    fields = resolved(schema, components).get("properties", {})
+    for name, said in words.items():
+        field = fields.get(name, {})
+        # Null is not bounded.
+        target = next((one for one in field.get("anyOf", ()) if one.get("type") != "null"), field)
+        target.update(said)
+
+
+def resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """The schema that a reference leads to; any other as it is."""
+    reference: str = schema.get("$ref", "")
+    prefix = _REFERENCE.format(name="")
+    found: dict[str, Any] = components.get(reference.removeprefix(prefix), {})
+    return found if reference.startswith(prefix) else schema
+
+
+def _needs_body(schema: dict[str, Any], components: dict[str, Any]) -> bool:
+    """Whether a request without a body does not keep to the schema: an empty body is an empty object."""
+    whole = resolved(schema, components)
+    if "anyOf" in whole:
+        return all(_needs_body(one, components) for one in whole["anyOf"])
+    return bool(whole.get("required")) or "properties" not in whole
 
 
 _ATTRIBUTE = re.compile(r"(?:\w+(?:, )?)+:")
@@ -139,9 +177,14 @@ def _operation(
     if parameters or doc.parameters:
         found["parameters"] = [*parameters, *doc.parameters]
     body: dict[str, Any] = {}
+    is_required = False
     if doc.request is not None or doc.schema is not None:
-        schema = doc.schema if doc.schema is not None else schemas[_key(_on_wire(doc.request))]
-        body["application/json"] = {"schema": doc.adapt(schema, components) if doc.adapt else schema}
+        asked = [type_ for type_, _ in doc.forms if type_ is not None]
+        schema = doc.schema or _any_of([*asked, _on_wire(doc.request)], schemas)
+        if doc.adapt is not None:
+            schema = doc.adapt(schema, components)
+        is_required = doc.form is None and _needs_body(schema, components)
+        body["application/json"] = {"schema": schema}
         if doc.examples:
             body["application/json"]["examples"] = {
                 name: {"value": msgspec.to_builtins(value)} for name, value in doc.examples.items()
@@ -149,7 +192,7 @@ def _operation(
     if doc.form is not None:
         body["multipart/form-data"] = {"schema": doc.form}
     if body:
-        found["requestBody"] = {"content": body}
+        found["requestBody"] = {"content": body} | ({"required": True} if is_required else {})
     found["responses"] = _responses(route, doc, schemas)
     if doc.deprecated:
         found["deprecated"] = True
@@ -161,23 +204,20 @@ def _operation(
 def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if doc.response is not None:
-        content["application/json"] = {"schema": schemas[_key(doc.response)]}
+        answers = [type_ for _, type_ in doc.forms if type_ is not None]
+        content["application/json"] = {"schema": _any_of([*answers, doc.response], schemas)}
     elif doc.content_type:
         content[doc.content_type] = {}
     if doc.chunk is not None:
-        content["text/event-stream"] = {
-            "schema": schemas[_key(doc.chunk)],
-            "x-weft-each-event": True,
-        }
+        chunk = schemas[_key(doc.chunk)]
+        content["text/event-stream"] = {"schema": _event(chunk, opea=doc.opea), "x-weft-each-event": chunk}
     ok: dict[str, Any] = {"description": "Done."}
     if content:
         ok["content"] = content
     if doc.headers:
         ok["headers"] = doc.headers
-    if route.errors == "openai":
-        failure = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}
-    else:
-        failure = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    kind, schema = _FAILURES[route.errors]
+    failure = {kind: {"schema": schema}}
     return {
         str(doc.status): ok,
         **{str(status): said | {"content": failure} for status, said in sorted(doc.failures.items())},
@@ -185,11 +225,36 @@ def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str
     }
 
 
+def _any_of(types: list[Any], schemas: dict[Any, Any]) -> dict[str, Any]:
+    """The schema of a value that is of one of these types."""
+    found = [schemas[_key(type_)] for type_ in types]
+    return found[0] if len(found) == 1 else {"anyOf": found}
+
+
+def _event(chunk: dict[str, Any], *, opea: bool) -> dict[str, Any]:
+    """The schema of one event as a reader sees it: its data is a chunk, or an error, or the end."""
+    failure = {"$ref": _REFERENCE.format(name="OpenAIError")}
+    data: list[dict[str, Any]] = [{"const": "[DONE]"}]
+    if opea:
+        data.append({"pattern": "^b['\"]", "description": "A Python literal of bytes: a piece of the text."})
+    data.append({"contentMediaType": "application/json", "contentSchema": {"anyOf": [chunk, failure]}})
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"event": {"type": "string"}, "data": {"type": "string", "anyOf": data}},
+    }
+
+
 def _types(docs: Any) -> list[Any]:
     """Every type that the documents name, each once, in order."""
     found: dict[Any, Any] = {}
     for doc in docs:
-        for type_ in (_on_wire(doc.request), doc.response, doc.chunk):
+        for type_ in (
+            _on_wire(doc.request),
+            doc.response,
+            doc.chunk,
+            *(type_ for form in doc.forms for type_ in form),
+        ):
             if type_ is not None:
                 found.setdefault(_key(type_), type_)
     return list(found.values())

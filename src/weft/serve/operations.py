@@ -170,6 +170,7 @@ def add_route(
 ) -> None:
     """Route one operation, with the content types, bounds and form of errors that it has everywhere."""
     takes_forms = operation.request is IngestRequest
+    doc = formed(doc, operation, route)
     if route.method in BODILESS:
         example = doc.examples.get("request", {})
         doc = replace(doc, request=None, **parameters(operation.request, route.path, example))
@@ -183,6 +184,14 @@ def add_route(
         reads=(*JSON, "multipart/form-data") if takes_forms else JSON,
         needs="",  # in a gateway the stages of the target's route say who may
     )
+
+
+def formed(doc: RouteDoc, operation: Operation, route: Route) -> RouteDoc:
+    """The documentation of a route, with the forms that its bodies and replies may have."""
+    form = route.form
+    if form is not None:
+        return replace(doc, request=form.asks or doc.request, response=form.answers or doc.response)
+    return replace(doc, forms=tuple((f.asks, f.answers) for f in operation.forms if f.asks is not None))
 
 
 class Answer:

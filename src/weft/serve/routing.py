@@ -37,6 +37,7 @@ class RouteDoc:
         named: A value for each of the path's ``{name}`` segments, for examples.
         status: Of a reply that is no error.
         hidden: Left out.
+        forms: Types of body and reply in other forms that the route reads and answers in.
         schema: JSON Schema of the body, in place of the one of ``request``.
         adapt: Changes the schema of the body: ``(schema, components) -> schema``.
         deprecated: Whether it should not be used any more.
@@ -59,6 +60,7 @@ class RouteDoc:
     named: dict[str, str] = field(default_factory=dict)
     status: int = 200
     hidden: bool = False
+    forms: tuple[tuple[Any, Any], ...] = ()
     schema: dict[str, Any] | None = None
     adapt: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
     deprecated: bool = False

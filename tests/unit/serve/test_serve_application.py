@@ -66,6 +66,14 @@ async def test_an_unknown_path_names_the_nearest(app: Application, serve: Serve)
     assert "did you mean /v1/models?" in found["detail"]
 
 
+async def test_a_trace_is_answered_as_any_wrong_method(app: Application, serve: Serve) -> None:
+    """HTTP knows the method, and no path here has it: nothing of the request comes back."""
+    app.route("POST", "/v1/ask", hello)
+    reply = await (await serve(app)).request("TRACE", "/v1/ask", headers=[("x-secret", "abc")])
+    assert (reply.status, reply.headers.get("allow")) == (405, "POST")
+    assert b"abc" not in reply.body
+
+
 async def test_a_wrong_method_is_405_with_allow(app: Application, serve: Serve) -> None:
     """The reply says which methods there are."""
     app.route("GET", "/hello", hello)

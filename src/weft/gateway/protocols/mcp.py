@@ -100,7 +100,7 @@ class Mcp:
         doc = RouteDoc(
             summary="The Model Context Protocol: each megaservice a tool.",
             description=_DESCRIPTION,
-            request=dict[str, Any],
+            request=mcp_wire.Message,
             response=dict[str, Any],
             chunk=dict[str, Any],
             tags=("mcp",),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from weft.gateway.transform.program import SYNONYMS
 from weft.plan.rules import compile_rule
+from weft.serve.openapi import resolved
 from weft.spec.gateway import TransformSpec
 from weft.spec.problems import Problems
-
-_PREFIX: Final = "#/components/schemas/"
 
 
 def described(schema: dict[str, Any], components: dict[str, Any], spec: TransformSpec) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
         components: What its references lead to.
         spec: How the route changes requests.
     """
-    whole = _resolved(schema, components)
+    whole = resolved(schema, components)
     if whole.get("type") != "object":
         return schema
     fields: dict[str, Any] = dict(whole.get("properties", {}))
@@ -59,14 +58,6 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
         del changed["required"]
     changed.pop("title", None)
     return changed
-
-
-def _resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    reference = schema.get("$ref", "")
-    if reference.startswith(_PREFIX):
-        found: dict[str, Any] = components.get(reference.removeprefix(_PREFIX), {})
-        return found
-    return schema
 
 
 def _with_default(schema: dict[str, Any], value: Any) -> dict[str, Any]:
