@@ -24,6 +24,7 @@ COMMANDS = {
     "components": "List the components that are installed.",
     "registry": "List, add and remove live services.",
     "keys": "Make, list, rotate and revoke API keys.",
+    "accounts": "Invite people, list and remove accounts, reset passwords.",
     "audit": "Show and verify the audit log.",
     "doctor": "Find out what is wrong with this machine.",
     "completion": "Print a shell's completion script.",

@@ -1,19 +1,25 @@
-"""``/v1/accounts``: what administers local accounts. All of it needs the role ``admin``."""
+"""``/v1/accounts`` and ``/v1/logins``: what administers people. All of it needs the role ``admin``."""
 
 from __future__ import annotations
 
+import time
 from typing import Final
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
 
 from weft.context import Context
 from weft.errors import InvalidRequestError
+from weft.gateway.access.audit import AuditLog
 from weft.gateway.login.accounts import LASTS_S, Account, AccountStore, Invitation, NewAccount
+from weft.gateway.login.sessions import LoggedOut, Sessions, log_out
 from weft.http.message import Request, Response
 from weft.serve.application import Application, RouteDoc, named
+from weft.store import Database
 
 ACCOUNTS_PATH: Final = "/v1/accounts"
+LOGINS_PATH: Final = "/v1/logins"
 MAX_BODY_BYTES: Final = 65_536
 
 
@@ -88,6 +94,29 @@ def account_routes(app: Application, accounts: AccountStore) -> None:
         summary="Remove an account, and end its logins.", response=Account, tags=tags, named=example
     )
     app.route("DELETE", path, remove, doc=removing)
+
+
+def session_routes(app: Application, sessions: Sessions, database: Database, audit: AuditLog) -> None:
+    """End somebody's logins, whoever let them in."""
+
+    async def end(request: Request, context: Context) -> Response:
+        # In the query: a provider may name people with slashes.
+        caller = dict(parse_qsl(request.query)).get("caller", "")
+        if not caller:
+            raise InvalidRequestError("whose logins? DELETE /v1/logins?caller=NAME", param="caller")
+        count = await log_out(database, audit, caller, context.identity, now_s=time.time())
+        await sessions.refresh()  # here at once, elsewhere within seconds
+        return _json(200, LoggedOut(caller, count))
+
+    doc = RouteDoc(
+        summary="End every login of somebody.",
+        response=LoggedOut,
+        tags=("accounts",),
+        parameters=(
+            {"name": "caller", "in": "query", "required": True, "schema": {"type": "string", "minLength": 1}},
+        ),
+    )
+    app.route("DELETE", LOGINS_PATH, end, doc=doc)
 
 
 def _json(status: int, value: object) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from weft.errors import UsageError
-from weft.gateway.login.account_routes import account_routes
+from weft.gateway.login.account_routes import account_routes, session_routes
 from weft.gateway.login.accounts import AccountStore
 from weft.gateway.login.bearer import BearerTokens, Tokens
 from weft.gateway.login.certificates import Certificates
@@ -55,7 +55,7 @@ class Login:
         auth, authenticator = spec.auth, desk.authenticator
         assert auth is not None  # whoever makes this has looked
         assert authenticator is not None  # made with auth
-        self._auth, self._log = auth, log
+        self._auth, self._log, self._database = auth, log, desk.database
         self.audit, self.refused = desk.audit, desk.refusals.note
         self.index: KeyIndex | None = desk.index
         # Cookies are shared between the ports of a host, and between gateways behind one address.
@@ -111,6 +111,7 @@ class Login:
         app.on_start.append(start)
         app.on_stop.append(stop)
         LoginRoutes(self).add_to(app)
+        session_routes(app, self.sessions, self._database, self.audit)
         if self.accounts is not None:
             account_routes(app, self.accounts)
 

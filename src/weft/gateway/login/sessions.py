@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from weft.context import Context, Identity
 from weft.errors import StateError, UnavailableError
+from weft.gateway.access.audit import AuditLog
 from weft.http.message import Request
 from weft.serve.log import Log
 from weft.store import Database, Row, Schema, Transaction, next_number
@@ -56,6 +57,13 @@ KEPT_S: Final = 3600.0
 MAX_COOKIE_CHARACTERS: Final = 100
 
 _encode = msgspec.json.Encoder().encode
+
+
+class LoggedOut(Struct):
+    """Whose logins were ended, and how many there were."""
+
+    caller: str
+    sessions: int
 
 
 class _Kept(Struct):
@@ -258,6 +266,22 @@ class Sessions:
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return known
+
+
+async def log_out(
+    database: Database, audit: AuditLog, caller: str, by: Identity | str, *, now_s: float
+) -> int:
+    """End every session of somebody, whoever let them in; returns how many there were.
+
+    Raises:
+        UnavailableError: The database is away.
+    """
+    database.add(SCHEMA)
+    async with database.transaction() as transaction:
+        count = await end_sessions(transaction, caller, now_s)
+        told = await audit.append(transaction, "logout", by, {"caller": caller, "sessions": count})
+    audit.tell(told)
+    return count
 
 
 async def end_sessions(transaction: Transaction, caller: str, now_s: float) -> int:
