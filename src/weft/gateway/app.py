@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ from weft.contracts.base import fields_of
 from weft.errors import ModelNotFoundError, did_you_mean
 from weft.gateway import examples, journal, opea
 from weft.gateway.front import Front
-from weft.gateway.passage import Reply
+from weft.gateway.passage import Passage, Reply
 from weft.gateway.protocols.anthropic import Anthropic
 from weft.gateway.protocols.mcp import Mcp
 from weft.gateway.protocols.responses import BOUNDS as RESPONSES
@@ -120,6 +120,27 @@ class Gateway:
             return answer_of(target)
         return self.front.guarded(target, target.operation, route, answer_of)
 
+    def stand_in(self, target: Target) -> Callable[[Passage], Awaitable[Reply]]:
+        """What answers for a target a request that was for another: as that was asked, if this can be asked so."""
+        front = self.front
+        assert front is not None  # only its routes name others
+        handlers: dict[tuple[str, str], RouteHandler] = {}
+
+        def ask(passage: Passage) -> Awaitable[Reply]:
+            asked, wire = passage.operation, passage.wire
+            operation = target.operations.get(asked.name) if asked is not None else None
+            if operation is None or wire is None:
+                operation = target.operation
+                wire = operation.routes[0] if operation.routes else Route(f"/v1/{target.name}")
+            known = operation.name, wire.path
+            if known not in handlers:
+                handlers[known] = front.guarded(
+                    target, operation, wire, lambda target: self.answer(target, operation, wire)
+                )
+            return handlers[known](passage.request, passage.context)
+
+        return ask
+
     def path_of(self, name: str, operation: str = "") -> tuple[str, bool]:
         """Where an operation of a target answers in its contract's own form, and whether the body's model names it there.
 
@@ -135,9 +156,7 @@ class Gateway:
         wanted = target.operations.get(operation) if operation else target.operation
         if wanted is None:
             hint = did_you_mean(operation, list(target.operations), what="operations")
-            raise ModelNotFoundError(
-                f"'{name}' has no operation '{operation}'", param="operation", hint=hint
-            )
+            raise ModelNotFoundError(f"'{name}' has no operation '{operation}'", param="operation", hint=hint)
         own = next((route for route in wanted.routes if route.method == "POST"), None)
         if own is not None:
             return own.path, True

@@ -31,6 +31,7 @@ from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
 from weft.gateway.transform import SchemaStage, TransformStage
+from weft.gateway.upstream.fallback import FallbackStage, Way
 from weft.gateway.upstream.routes import Upstreams
 from weft.gateway.upstream.watching import Watch, backends_of
 from weft.gateway.versions.mirror import MirrorStage
@@ -134,6 +135,7 @@ class Assembly:
         self.service_signer = _service_signer(secret(SERVICE_KEY))
         self._given, self.endpoints = secret, endpoints
         self.targets: dict[str, list[Target]] = {}
+        self.ways: dict[str, Way] = {}
         self.processes = 1
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
         self.limits = Limits(lambda: self.plans) if spec.gateway is not None else None
@@ -343,7 +345,10 @@ def gateway(
     if front is not None:
         watch = Watch(assembly.metrics, assembly.clock, log=assembly.log)
         upstreams = Upstreams(front, assembly.hosts.egress, assembly.secret, services.tools, watch)
-        upstreams.add_routes(app)
+        upstreams.add_routes(app, assembly.ways)
+        for target in (*megaservices.values(), *exposed):
+            if front.admits(target.name):
+                assembly.ways[target.name] = served.stand_in(target)
 
     def switched() -> None:
         """What is told of a service is what is true of the one that took its place."""
@@ -532,9 +537,12 @@ def _gateways(process: str, peers: Mapping[str, str] | None) -> list[str]:
 
 def _grpc(app: Application, door: Door, *, shares: bool) -> Beside:
     try:
-        from weft.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an optional extra
+        from weft.gateway.grpc.interface import INTERFACE_PATH, interface_route  # noqa: PLC0415 - an optional extra
+        from weft.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - the same
     except ImportError as error:
         raise MissingExtraError("grpc", package=error.name or "grpcio", extra="grpc") from error
+    if INTERFACE_PATH not in app.router.exact:
+        interface_route(app)
     return GrpcServer(app, door, shares=shares)
 
 
@@ -576,6 +584,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
             mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)
             assembly.on_stop.append(mirror.stop)
             found.append(mirror)
+        if rule.backends is not None and rule.backends.fallback:
+            found.append(FallbackStage(rule, assembly.ways, assembly.metrics))
         if rule.load is not None:
             found.append(assembly.load_stage(rule))
         return found

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from weft.errors import did_you_mean
+from weft.spec.backends import check_fallbacks, check_upstream, check_upstream_path
 from weft.spec.changes import check_headers, check_transform
 from weft.spec.gateway import (
     AuthSpec,
@@ -20,6 +21,7 @@ from weft.spec.gateway import (
     PriceSpec,
     RouteSpec,
     TransformSpec,
+    UpstreamSpec,
     VersionSpec,
 )
 from weft.spec.model import SecretRef
@@ -122,6 +124,7 @@ def _route(spec: RouteSpec, problems: Problems) -> None:
         seen[version.version] = version
     if spec.versions and not any(version.weight for version in spec.versions):
         problems.add("bad-value", "one version at least has a weight above 0", marks.key("versions"))
+    check_upstream_path(spec, problems)
     if spec.methods and spec.upstream is None:
         problems.add("conflicting-keys", "'methods' goes with 'upstream'", marks.key("methods"))
     if spec.cache is not None and (spec.cache.semantic is None) != (spec.cache.embedder is None):
@@ -230,8 +233,12 @@ def _gateway(spec: GatewaySpec, problems: Problems) -> None:
                 "duplicate-name",
                 f"two routes lead to '{route.target}', and what holds for it stands in one",
                 route.marks.here,
+                help="upstreams can be given names: upstream: {name: NAME}"
+                if route.upstream is not None
+                else None,
                 notes=[f"first routed at {first.marks.here}"],
             )
+    check_fallbacks(spec, problems)
     if spec.auth is not None and (spec.auth.keys_ or spec.auth.accounts):
         return  # keys and accounts are given roles by any name
     roles = {"admin", *spec.auth.roles} if spec.auth is not None else set()
@@ -265,6 +272,7 @@ GATEWAY_CHECKS: Final[dict[type[Any], Check]] = {
     TransformSpec: check_transform,
     HeadersSpec: check_headers,
     RouteSpec: _route,
+    UpstreamSpec: check_upstream,
     VersionSpec: _version,
     AuthSpec: _auth,
     OidcSpec: _oidc,

@@ -30,6 +30,7 @@ CODES: Final[dict[str, str]] = {
     "unknown-kind": "a document is of a kind that this version does not know",
     "unknown-node": "a flow or a tap names a node that is not there",
     "unknown-role": "a route asks for a role that the gateway's access does not declare",
+    "unknown-route": "a route falls back to what no other route leads to",
     "unreadable-file": "a file cannot be read, or is not UTF-8 text",
     "wrong-type": "a value is of another type than its key takes",
     "yaml-feature": "a feature of YAML is used that specs do without: tags, directives, merge keys, keys that are not text",

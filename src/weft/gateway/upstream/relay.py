@@ -233,7 +233,8 @@ class Relayed:
         return b"\n\n" + error_event(as_request_error(error), self._request_id)
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """Nothing more is wanted."""
+        self._body.close()
         if self._alarm is not None:
             self._alarm.cancel()
 

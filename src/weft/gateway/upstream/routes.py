@@ -10,6 +10,7 @@ from weft.context import Context
 from weft.errors import UsageError
 from weft.gateway.front import Front
 from weft.gateway.passage import Passage, Proceed, Reply, Stage, through
+from weft.gateway.upstream.fallback import Way
 from weft.gateway.upstream.relay import Relay
 from weft.gateway.upstream.watching import Watch
 from weft.http.client import ClientLimits, Endpoint
@@ -60,8 +61,12 @@ class Upstreams:
                 )
                 watch.add_relay(rule.target, relay, tools)
 
-    def add_routes(self, app: Application) -> None:
+    def add_routes(self, app: Application, ways: dict[str, Way]) -> None:
         """Answer every upstream's path.
+
+        Args:
+            app: Where the routes go.
+            ways: Learns how each upstream is asked in another target's place.
 
         Raises:
             UsageError: A path is a contract's own.
@@ -69,6 +74,7 @@ class Upstreams:
         for name, relay in self._relays.items():
             rule = self._front.rule(name)
             gate = Gate(rule, self._front.stages(name), relay)
+            ways[name] = gate.stand_in
             errors: ErrorForm = "openai" if _IS_OPENAI(rule.path) else "problem"
             doc = RouteDoc(summary=rule.description or f"The upstream {name}.", tags=(name,))
             for method in rule.methods or ("POST",):
@@ -93,6 +99,10 @@ class Gate:
     def __call__(self, request: Request, context: Context) -> Awaitable[Reply]:
         """See :data:`weft.serve.routing.RouteHandler`."""
         return self._enter(Passage(request, context, self._rule))
+
+    def stand_in(self, passage: Passage) -> Awaitable[Reply]:
+        """Answer a request that was for another route's target."""
+        return self(passage.request, passage.context)
 
 
 def _endpoints(rule: RouteSpec, egress: Egress, secret: Secret) -> list[Endpoint]:
