@@ -27,6 +27,7 @@ from weft.gateway.load.stage import LoadStage, TimeStage
 from weft.gateway.login.login import Login
 from weft.gateway.pages import add_pages
 from weft.gateway.passage import Stage
+from weft.gateway.protocols.build import idempotency_of, shelves_of
 from weft.gateway.siblings import Siblings, obeying_route
 from weft.gateway.switch import Choosing, Switcher
 from weft.gateway.targets import Target
@@ -337,7 +338,7 @@ def gateway(
     front = Front(assembly.spec.gateway, stages_of(assembly)) if assembly.spec.gateway is not None else None
     if assembly.spec.gateway is not None:
         furnish(app, assembly.spec.gateway)
-    served = Gateway(app, [*megaservices.values(), *exposed], front)
+    served = Gateway(app, [*megaservices.values(), *exposed], front, shelves_of(assembly))
     served.add_routes()
     app.path_of = served.path_of
     if assembly.spec.gateway is not None and (doors := grpc_doors(assembly.spec.gateway)):
@@ -563,7 +564,7 @@ def _served_keys(spec: Spec, plans: Plans) -> list[str]:
 
 def stages_of(assembly: Assembly) -> StagesOf:
     """What a route of the Gateway file does with its requests, the outermost first."""
-    limits, gateway = assembly.limits, assembly.spec.gateway
+    limits, gateway, shelves = assembly.limits, assembly.spec.gateway, shelves_of(assembly)
 
     def stages(rule: RouteSpec) -> list[Stage]:
         found: list[Stage] = [TimeStage(rule)] if rule.timeout_s is not None else []
@@ -571,6 +572,7 @@ def stages_of(assembly: Assembly) -> StagesOf:
             found.append(BodyStage(rule.max_body_bytes))
         if assembly.desk is not None and (access := assembly.desk.stage(rule)) is not None:
             found.append(access)
+        found.append(idempotency_of(assembly, rule, shelves))
         versions = versions_of(rule, assembly.targets.get(rule.target, ()))
         if versions:
             found.append(VersionStage(rule, versions))

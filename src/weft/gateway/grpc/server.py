@@ -58,15 +58,8 @@ class GrpcServer:
     def __init__(self, app: Application, door: Door, *, shares: bool = False) -> None:
         self._app, self._door = app, door
         self._health = _HealthServicer(app)
-        self._server = grpc.aio.server(
-            options=(
-                ("grpc.so_reuseport", int(shares)),
-                ("grpc.max_receive_message_length", MAX_JSON_BYTES),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_metadata_size", 32 * 1024),
-            ),
-            maximum_concurrent_rpcs=MAX_CALLS,
-        )
+        self._shares = shares
+        self._server: Any = None
         self.port = 0
 
     async def start(self) -> None:
@@ -76,6 +69,16 @@ class GrpcServer:
             PortTakenError: Somebody else listens there.
             UsageError: The files for TLS cannot be used.
         """
+        # Here and not before: it belongs to the loop that runs.
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.so_reuseport", int(self._shares)),
+                ("grpc.max_receive_message_length", MAX_JSON_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", 32 * 1024),
+            ),
+            maximum_concurrent_rpcs=MAX_CALLS,
+        )
         self._server.add_generic_rpc_handlers(_handlers(self))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (
@@ -103,11 +106,13 @@ class GrpcServer:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more calls; those under way may end until ``timeout_s``."""
-        await self._server.stop(timeout_s)
+        if self._server is not None:
+            await self._server.stop(timeout_s)
 
     async def aclose(self) -> None:
         """End it with every call under way."""
-        await self._server.stop(None)
+        if self._server is not None:
+            await self._server.stop(None)
 
     # Calls.
 
