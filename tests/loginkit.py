@@ -21,7 +21,7 @@ from weft.context import Context
 from weft.http.client import Endpoint
 from weft.http.message import Headers, Request, Response
 from weft.serve.access import Access
-from weft.serve.application import Application
+from weft.serve.application import Application, RouteHandler
 from weft.serve.egress import Egress
 from weft.serve.log import Log
 from weft.spec.gateway import OidcSpec
@@ -89,8 +89,10 @@ class Issuer:
         self.status = 200
         self.log = io.StringIO()
 
-    async def start(self, stack: AsyncExitStack) -> None:
-        """Answer on a free port."""
+    async def start(
+        self, stack: AsyncExitStack, more: dict[tuple[str, str], RouteHandler] | None = None
+    ) -> None:
+        """Answer on a free port, with more routes by method and path."""
         app = Application(name="issuer", version="1", access=Access())
 
         async def configuration(request: Request, context: Context) -> Response:
@@ -107,6 +109,8 @@ class Issuer:
 
         app.route("GET", "/.well-known/openid-configuration", configuration)
         app.route("GET", "/keys", keys)
+        for (method, path), handler in (more or {}).items():
+            app.route(method, path, handler, reads=("*/*",))
         self.url = await served(app, stack)
 
     def _reply(self, request: Request, value: Any) -> Response:
