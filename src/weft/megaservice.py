@@ -17,8 +17,8 @@ from weft.host import Host
 from weft.http.client import Client
 from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
-from weft.plan.identity import identities
 from weft.plan import Placed, Plan, Plans, widen
+from weft.plan.identity import identities
 from weft.registry.components import Components, instantiate
 from weft.run import Breakers, Handle, RetryBudget, Runner, Tools, bind, handle
 from weft.spec.gateway import BackendSpec
@@ -160,9 +160,7 @@ class Services:
         self._clock = clock = clock or SystemClock()
         self._through = through
         # Whoever goes on running holds these, and what a breaker knows of a server is still true.
-        self._budget: RetryBudget = before._budget if before is not None else RetryBudget()
-        self._breakers: Breakers = before._breakers if before is not None else Breakers(clock)
-        self.tools = Tools(journal, clock, self._budget, self._breakers, metrics)
+        self.tools: Tools = before.tools if before is not None else _tools(journal, clock, metrics)
         self._before = before
         self._lent: dict[str, str] = {}
         """What goes on running, and its key among those before."""
@@ -203,7 +201,7 @@ class Services:
         """What runs already and is the same here: key to the key there, one of its own name if there are several."""
         if self._before is None:
             return {}
-        running = self._before._identities()
+        running = self._before._identities()  # noqa: SLF001 - of its own kind
         found: dict[str, str] = {}
         for key, identity in self._identities().items():
             fitting = [
@@ -223,7 +221,7 @@ class Services:
     def _borrow(self, key: str, other: str) -> None:
         assert self._before is not None  # something of it is the same
         self.transports[key] = self._before.transports[other]
-        self._handles[key] = self._before._handles.setdefault(other, [])
+        self._handles[key] = self._before._handles.setdefault(other, [])  # noqa: SLF001 - of its own kind
         self._lent[key] = other
 
     def take_over(self) -> None:
@@ -234,14 +232,15 @@ class Services:
         before, self._before = self._before, None
         if before is None:
             return
-        own = self._started
-        for key, other in self._lent.items():
-            if other in before._started:
-                own[key] = before._started.pop(other)
-        before._given.update(self._lent.values())
+        own = self._started | before.given(self._lent)
         self._lent.clear()
         # Closed in the reverse of this order: each before what it uses.
         self._started = {key: own[key] for key in self._plans.placed if key in own}
+
+    def given(self, lent: Mapping[str, str]) -> dict[str, Started]:
+        """Give away what goes on running elsewhere: ``lent`` is the key there to the key here."""
+        self._given.update(lent.values())
+        return {key: self._started.pop(other) for key, other in lent.items() if other in self._started}
 
     def _needed(self) -> list[Placed]:
         placed = self._plans.placed
@@ -264,8 +263,8 @@ class Services:
                 plan,
                 self.transports,
                 self._journal,
-                budget=self._budget,
-                breakers=self._breakers,
+                budget=self.tools.budget,
+                breakers=self.tools.breakers,
                 metrics=self._metrics,
                 clock=self._clock,
             )
@@ -416,6 +415,10 @@ class Services:
                 await transport.aclose()
         if failures:
             raise ComponentError("; ".join(failures))
+
+
+def _tools(journal: Journal, clock: Clock, metrics: Metrics) -> Tools:
+    return Tools(journal, clock, RetryBudget(), Breakers(clock), metrics)
 
 
 def _shown(url: Any) -> str | None:

@@ -86,6 +86,7 @@ def _up(
     allow_model_host: tuple[str, ...],
 ) -> int:
     from weft.cli import reload as reloading
+    from weft.cli import renewing
     from weft.cli.announce import Announcement
     from weft.cli.progress import ProgressBars
     from weft.cli.running import Running, host_settings, run_processes
@@ -114,6 +115,9 @@ def _up(
         {"llm": llm_key_file, "embed": embed_key_file, "store": store_key_file},
     )
     keys = placing.place(running, asked, settings)
+    if not reload:
+        # All processes run what is read now, whatever becomes of the files.
+        running.texts = dict(running.spec().sources)
     plans = running.load()
     running.secrets = running.find_secrets(plans, settings) | keys
     front = running.spec().gateway
@@ -134,17 +138,33 @@ def _up(
         return reloading.Reload(
             again,
             ["check", *_flags(path, placement, split=split, workers=workers)],
-            lambda: reloading.watched(running.files, running.load()),
+            lambda: reloading.watched(list(running.spec().sources), running.load()),
             settings.for_child(access_token=token),
         ).run()
     if not offline:
         with ProgressBars() as bars:
             running.fetch_models(plans, bars.update)
+    reader = None
+    if front is not None:
+        reader = renewing.Reader(
+            running,
+            plans,
+            doors,
+            settings=settings,
+            keys=keys,
+            watches=not ends_with_stdin,  # else whoever has started this process looks at them
+            offline=offline,
+        )
     name = next(iter(plans.values())).name if plans else path.stem
     said = Announcement(name, _base(doors[0]), token, _example(plans), nearby=_nearby(doors))
     if split or workers > 1 or any(placed.at.kind == "process" for placed in plans.placed.values()):
-        return run_processes(running, plans, doors, on_listening=said.started, on_ready=said.ready)
-    app = running.gateway()
+        renewal = renewing.supervised(reader) if reader is not None else None
+        return run_processes(
+            running, plans, doors, on_listening=said.started, on_ready=said.ready, renewal=renewal
+        )
+    if reader is not None:
+        return renewing.Alone(reader).run(doors, on_started=said.started, on_ready=said.ready)
+    app = running.gateway(running.assembly())
     return run_single(app, doors, on_started=said.started, on_ready=said.ready)
 
 

@@ -8,21 +8,30 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 import msgspec
 
-from weft.errors import WeftError
+from weft.errors import NotReadyError, WeftError
 from weft.serve.log import Log
+from weft.serve.orders import Answer, Command, OrderName
+from weft.serve.renewal import ReloadStatus
 from weft.serve.worker import Report, WorkerConfig
 
 MAX_REPORT_BYTES: Final = 1 << 20
 """Of one line of a child's reports."""
 
-_decode = msgspec.json.Decoder(Report).decode
+_decode_report = msgspec.json.Decoder(Report).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+_ANSWERS: Final = (b'{"event":"done"', b'{"event":"reload"')
+
+
+def _decode(line: bytes) -> Report | Answer:
+    return _decode_answer(line) if line.startswith(_ANSWERS) else _decode_report(line)
 
 
 class WorkerError(WeftError):
@@ -62,6 +71,7 @@ class Child:
         restarts: How often it was started again.
         crash: How it ended the last time that nobody had asked it to; empty: it has not.
         pid: Of the process that runs now.
+        on_reload: Called with a number when the process asks for what the files say to be taken in.
     """
 
     def __init__(
@@ -78,6 +88,9 @@ class Child:
         self._failure: asyncio.Future[WorkerError] = asyncio.get_running_loop().create_future()
         self._is_ending = False
         self._has_been_ready = False
+        self._numbers = count(1)
+        self._orders: dict[int, asyncio.Future[Answer]] = {}
+        self.on_reload: Callable[[int], object] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -145,7 +158,9 @@ class Child:
                 await process.stdin.drain()
             while line := await process.stdout.readline():
                 report = _decode(line)
-                if report.event == "failed":
+                if isinstance(report, Answer):
+                    self._answered(report)
+                elif report.event == "failed":
                     failure = report
                 elif report.event == "started":
                     self.started.set()
@@ -155,6 +170,9 @@ class Child:
                     self.ready.set()
             await process.wait()
         finally:
+            for order in self._orders.values():
+                if not order.done():
+                    order.set_exception(NotReadyError(f"process '{self.config.name}' has ended"))
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
@@ -218,6 +236,49 @@ class Child:
                 process.kill()
         elif self._keeper is not None:
             self._keeper.cancel()
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.event == "reload":
+            if self.on_reload is not None:
+                self.on_reload(answer.number)
+            return
+        order = self._orders.get(answer.number)
+        if order is not None and not order.done():
+            order.set_result(answer)
+
+    async def order(
+        self, order: OrderName, *, timeout_s: float, config: WorkerConfig | None = None
+    ) -> Answer:
+        """Have the process do something, and wait for what becomes of it.
+
+        Raises:
+            NotReadyError: It does not answer in time, or has ended.
+        """
+        if self.pid is None:
+            raise NotReadyError(f"process '{self.config.name}' is not running")
+        number = next(self._numbers)
+        self._orders[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._tell(msgspec.json.encode(Command(order, number, config)) + b"\n")
+            async with asyncio.timeout(timeout_s):
+                return await self._orders[number]
+        except TimeoutError:
+            message = f"process '{self.config.name}' has not done it within {timeout_s:g} s: {order}"
+            raise NotReadyError(message) from None
+        finally:
+            del self._orders[number]
+
+    def inform(self, status: ReloadStatus, *, number: int = 0) -> None:
+        """Let the process know how the reloads stand; with a number, as the answer to what it has asked for."""
+        order: OrderName = "answer" if number else "status"
+        self._tell(msgspec.json.encode(Command(order, number, status=status)) + b"\n")
+
+    def restart(self) -> None:
+        """End the process at once; it is started again, with the configuration that it has by then."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
 
     def _tell(self, command: bytes) -> None:
         process = self._process

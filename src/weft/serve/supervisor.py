@@ -8,50 +8,32 @@ supervisor ends, however it ends, the pipes close and the children end.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from weft.errors import NotReadyError, UsageError
+from weft.errors import NotReadyError
 from weft.serve import ports
 from weft.serve.child import Backoff, Child
 from weft.serve.doors import Door
+from weft.serve.household import Household, ProcessSpec
+from weft.serve.household import check as check_specs
 from weft.serve.log import Log
+from weft.serve.renewal import ReloadStatus, Renewal
+from weft.serve.replacement import Replacement
 from weft.serve.serving import DRAIN_TIMEOUT_S, Stop, run_loop
-from weft.serve.worker import Listen, WorkerConfig
+from weft.serve.worker import Listen
+
+__all__ = ["ProcessSpec", "Supervisor", "SupervisorOptions", "run_supervised"]
 
 KILL_AFTER_S: Final = 3.0
 """What a child gets beyond its drain timeout before it is killed: time to close its components."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProcessSpec:
-    """One kind of process.
-
-    Attributes:
-        name: Of the service, or ``gateway``.
-        factory: ``package.module:function``, see :class:`weft.serve.worker.WorkerConfig`.
-        arguments: For the factory; anything that JSON can say. Secrets may be in it.
-        replicas: How many of them.
-        needs: Names of processes that must be ready before this one is started the first time.
-        public: Whether it answers on the public address.
-        serves: Services that siblings reach in it, each with the path that is put before its routes there;
-            None: the one service of its own name, at the root.
-    """
-
-    name: str
-    factory: str
-    arguments: Any = None
-    replicas: int = 1
-    needs: tuple[str, ...] = ()
-    public: bool = False
-    serves: Mapping[str, str] | None = None
 
 
 @dataclass(kw_only=True)
@@ -60,6 +42,9 @@ class SupervisorOptions:
 
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     """How long work in flight may take to end."""
+
+    drain_delay_s: float = 0.0
+    """How long the public address is served on after it says that it is not ready."""
 
     ready_timeout_s: float = 600.0
     """How long the first start may take: models may have to be loaded from a slow disk, or be fetched."""
@@ -73,6 +58,9 @@ class SupervisorOptions:
     on_ready: Callable[[], object] | None = None
     """Called when every process is ready for the first time."""
 
+    renewal: Callable[[Supervisor], Renewal[Any]] | None = None
+    """Makes what takes in files that change; it begins when every process is ready. None: nothing does."""
+
 
 class Supervisor:
     """Runs processes until it is told to stop.
@@ -85,6 +73,8 @@ class Supervisor:
 
     Attributes:
         port: The first public one, known once constructed.
+        log: See above.
+        children: By the name of their kind.
 
     Raises:
         PortTakenError: Somebody else listens on the public port.
@@ -100,26 +90,18 @@ class Supervisor:
         log: Log | None = None,
     ) -> None:
         self._specs = list(processes)
-        self._check()
+        check_specs(self._specs)
         self._doors = doors
         self._options = options or SupervisorOptions()
-        self._log = log or Log(name="supervisor")
+        self.log = self._log = log or Log(name="supervisor")
+        self._shares = False
         self._public = self._bind() if any(spec.public for spec in self._specs) else []
         self.port: int = self._public[0].getsockname()[1] if self._public else 0
-        self._folder: Path | None = None
         self.children: dict[str, list[Child]] = {}
-
-    def _check(self) -> None:
-        names = [spec.name for spec in self._specs]
-        if len(set(names)) != len(names):
-            raise UsageError("two processes have one name")
-        started: set[str] = set()
-        for spec in self._specs:
-            if unknown := set(spec.needs) - started:
-                raise UsageError(
-                    f"process '{spec.name}' needs {', '.join(sorted(unknown))}, which is not before it"
-                )
-            started.add(spec.name)
+        self._household: Household | None = None
+        self._renewal: Renewal[Any] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._leaving: list[Child] = []
 
     def _bind(self) -> list[socket.socket]:
         """Hold the public ports from now on.
@@ -141,16 +123,30 @@ class Supervisor:
         Raises:
             WeftError: A process cannot start, for a reason that a restart would not cure; or is not ready in time.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="weft-")) if sys.platform != "win32" else None
+        folder = Path(tempfile.mkdtemp(prefix="weft-")) if sys.platform != "win32" else None
+        self._household = Household(
+            folder=folder,
+            listen=self._listen(),
+            inherit=[] if self._shares else self._public,
+            drain_timeout_s=self._options.drain_timeout_s,
+            drain_delay_s=self._options.drain_delay_s,
+            backoff=self._options.backoff,
+            log=self._log,
+        )
         try:
-            self.children = self._children()
+            configs = self._household.configs(self._specs, {})
+            self.children = {
+                name: [self._household.child(config) for config in found] for name, found in configs.items()
+            }
             await self._until_stopped(stop)
         finally:
+            if self._renewal is not None:
+                await self._renewal.stop()
             await self._end_all(stop)
             for listener in self._public:
                 listener.close()
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def _until_stopped(self, stop: Stop) -> None:
         asked: asyncio.Task[Any] = asyncio.create_task(stop.asked.wait())
@@ -190,11 +186,67 @@ class Supervisor:
             ) from error
         if self._options.on_ready is not None:
             self._options.on_ready()
+        if self._options.renewal is not None:
+            self._renewal = self._options.renewal(self)
+            self._renewal.begin()
+            self.inform(self._renewal.status)
+
+    # Other processes in the place of these.
+
+    async def replace(self, specs: Sequence[ProcessSpec]) -> None:
+        """Have other processes run, without a request being lost; what is the same goes on.
+
+        Raises:
+            WeftError: Something of it cannot run; then everything is as it was.
+        """
+        assert self._household is not None  # it runs
+        replacement = Replacement(
+            self._household,
+            self._specs,
+            self.children,
+            specs,
+            log=self._log,
+            ready_timeout_s=self._options.ready_timeout_s,
+        )
+        await replacement.make()
+        self._specs, self.children = list(specs), replacement.children
+        self._listen_to_reloads()
+        self._leaving += replacement.retired
+        timeout_s = self._options.drain_timeout_s + KILL_AFTER_S
+        task = asyncio.create_task(replacement.settle(timeout_s=timeout_s), name="end what is not needed")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def inform(self, status: ReloadStatus) -> None:
+        """Let the public processes know how the reloads stand."""
+        for child in self._public_children():
+            child.inform(status)
+
+    def _listen_to_reloads(self) -> None:
+        for child in self._public_children():
+            child.on_reload = partial(self._asked, child)
+
+    def _asked(self, child: Child, number: int) -> None:
+        task = asyncio.create_task(self._reload_for(child, number), name="reload")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _reload_for(self, child: Child, number: int) -> None:
+        if self._renewal is None:
+            status = ReloadStatus("", 0, error="not every process is ready yet; ask again in a moment")
+        else:
+            status = await self._renewal.reload()
+        child.inform(status, number=number)
+
+    def _public_children(self) -> list[Child]:
+        return [child for spec in self._specs if spec.public for child in self.children.get(spec.name, [])]
 
     async def _start_one(self, spec: ProcessSpec) -> None:
         for needed in spec.needs:
             for child in self.children[needed]:
                 await child.ready.wait()
+        if spec.public:
+            self._listen_to_reloads()
         for child in self.children[spec.name]:
             child.start()
         if spec.public and self._options.on_listening is not None:
@@ -202,47 +254,6 @@ class Supervisor:
             self._options.on_listening(self.port)
         for child in self.children[spec.name]:
             await child.ready.wait()
-
-    def _children(self) -> dict[str, list[Child]]:
-        addresses = {
-            spec.name: [self._private(spec.name, n) for n in range(spec.replicas)] for spec in self._specs
-        }
-        endpoints: dict[str, list[str]] = {}
-        for spec in self._specs:
-            for service, prefix in (spec.serves if spec.serves is not None else {spec.name: ""}).items():
-                endpoints.setdefault(service, []).extend(
-                    _with_path(address, prefix) for address in addresses[spec.name]
-                )
-        peers = {
-            _child_name(spec, n): address
-            for spec in self._specs
-            for n, address in enumerate(addresses[spec.name])
-        }
-        key = secrets.token_bytes(32)
-        return {
-            spec.name: [
-                Child(
-                    WorkerConfig(
-                        name=_child_name(spec, n),
-                        factory=spec.factory,
-                        arguments=spec.arguments,
-                        private=address,
-                        public=self._listen() if spec.public else [],
-                        endpoints=endpoints,
-                        peers=peers,
-                        signing_key=key,
-                        path=sys.path,
-                        pretty_log=self._log.pretty,
-                        drain_timeout_s=self._options.drain_timeout_s,
-                    ),
-                    inherit=self._public if spec.public and not self._shares else [],
-                    log=self._log,
-                    backoff=self._options.backoff,
-                )
-                for n, address in enumerate(addresses[spec.name])
-            ]
-            for spec in self._specs
-        }
 
     def _listen(self) -> list[Listen]:
         return [
@@ -252,23 +263,19 @@ class Supervisor:
             for door, listener in zip(self._doors, self._public, strict=True)
         ]
 
-    def _private(self, name: str, number: int) -> str:
-        if self._folder is not None:
-            # A socket's path may have some 100 characters only.
-            return f"unix:{self._folder}/{name.replace('/', '-')[:32]}-{number}.sock"
-        with ports.bind("127.0.0.1", 0) as found:
-            return f"http://127.0.0.1:{found.getsockname()[1]}"
-
     def _all(self) -> list[Child]:
         return [child for children in self.children.values() for child in children]
 
     async def _end_all(self, stop: Stop) -> None:
         """The public processes first, for they use the others; each drains before those after it."""
-        public = [c for spec in self._specs if spec.public for c in self.children.get(spec.name, [])]
+        for task in self._retiring:
+            task.cancel()
+        public = self._public_children()
         others = [
             c for spec in reversed(self._specs) if not spec.public for c in self.children.get(spec.name, [])
         ]
-        timeout_s = self._options.drain_timeout_s + KILL_AFTER_S
+        others += [child for child in self._leaving if child not in others]
+        timeout_s = self._options.drain_delay_s + self._options.drain_timeout_s + KILL_AFTER_S
         for group in (public, others):
             ending = [asyncio.create_task(child.end(timeout_s=timeout_s)) for child in group]
             if not ending:
@@ -280,16 +287,6 @@ class Supervisor:
                 for child in group:
                     child.kill()
             await asyncio.gather(*ending)
-
-
-def _child_name(spec: ProcessSpec, number: int) -> str:
-    return spec.name if spec.replicas == 1 else f"{spec.name}-{number + 1}"
-
-
-def _with_path(address: str, path: str) -> str:
-    if not path:
-        return address
-    return f"{address}:{path}" if address.startswith("unix:") else address + path
 
 
 def run_supervised(

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,8 @@ from weft.serve import ports
 from weft.serve.application import Application
 from weft.serve.doors import TlsFiles
 from weft.serve.log import Log
+from weft.serve.orders import Answer, AskedReloads, Orders
+from weft.serve.renewal import Reloads
 from weft.serve.scrape import snapshot_route
 from weft.serve.serving import DRAIN_TIMEOUT_S, Serving, Stop, run_loop
 
@@ -66,6 +68,7 @@ class WorkerConfig(Struct, omit_defaults=True):
         signing_key: With which tenant, caller and readers are signed between the processes; new at each start.
         path: ``sys.path`` of the supervisor.
         pretty_log: Whether the supervisor's stderr is a terminal.
+        drain_timeout_s, drain_delay_s: As for :class:`weft.serve.serving.Serving`; the delay is the public address's.
     """
 
     name: str
@@ -79,6 +82,7 @@ class WorkerConfig(Struct, omit_defaults=True):
     path: list[str] = []
     pretty_log: bool = False
     drain_timeout_s: float = DRAIN_TIMEOUT_S
+    drain_delay_s: float = 0.0
 
 
 class Report(Struct, omit_defaults=True):
@@ -92,9 +96,24 @@ class Report(Struct, omit_defaults=True):
 
 
 class Worker:
-    """What a factory is given beside its arguments."""
+    """What a factory is given beside its arguments.
 
-    def __init__(self, config: WorkerConfig, log: Log) -> None:
+    Attributes:
+        reloads: Has the supervisor take in the files.
+        kept: What the factory left when it made what is served now, for what takes its place; empty at the start.
+        left: What it leaves now.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        log: Log,
+        *,
+        reloads: Reloads | None = None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.reloads, self.kept = reloads, kept or {}
+        self.left: dict[str, Any] = {}
         self.name = config.name
         self.endpoints = config.endpoints
         self.peers = config.peers
@@ -122,7 +141,7 @@ def main() -> None:
     config = msgspec.json.decode(line, type=WorkerConfig)
     sys.path[:] = config.path or sys.path
 
-    def report(what: Report) -> None:
+    def report(what: Report | Answer) -> None:
         with suppress(OSError):  # the supervisor is gone: stdin says so too
             reports.write(msgspec.json.encode(what) + b"\n")
 
@@ -167,27 +186,51 @@ class _Lines:
         return line
 
 
-async def _run(config: WorkerConfig, commands: _Lines, report: Callable[[Report], None]) -> None:
+async def _run(config: WorkerConfig, commands: _Lines, report: Callable[[Report | Answer], None]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
         loop.add_signal_handler(signal.SIGTERM, stop.ask, signal.SIGTERM)
-    threading.Thread(target=_obey, args=(commands, loop, stop, config), name="commands", daemon=True).start()
     log = Log(name=config.name, pretty=config.pretty_log)
-    app = await _factory(config.factory)(config.arguments, Worker(config, log))
-    serving = Serving(app, drain_timeout_s=config.drain_timeout_s)
+    reloads, given = AskedReloads(report), Given()
+    threading.Thread(
+        target=_obey, args=(commands, loop, stop, config, given), name="commands", daemon=True
+    ).start()
+    kept: dict[str, Any] = {}
+
+    async def make(config: WorkerConfig) -> tuple[Application, Callable[[], None]]:
+        worker = Worker(config, log, reloads=reloads, kept=dict(kept))
+        app = await _factory(config.factory)(config.arguments, worker)
+        if app.metrics is not None:
+            snapshot_route(app.private or app, app.metrics)
+        return app, lambda: kept.update(worker.left)
+
+    app, serves = await make(config)
+    serves()
+    serving = Serving(
+        app,
+        drain_timeout_s=config.drain_timeout_s,
+        drain_delay_s=config.drain_delay_s if config.public else 0,
+    )
     inner = app.private or app
-    if app.metrics is not None:
-        snapshot_route(inner, app.metrics)
-    private = Server(inner, on_error=inner.on_error)
+    private = serving.private = Server(inner, on_error=inner.on_error)
     serving.servers.append(private)
     await _listen_private(private, config.private)
+    orders = Orders(
+        serving,
+        reloads,
+        make=lambda found: make(msgspec.convert(found, WorkerConfig)),
+        tell=report,
+        log=log,
+    )
+    serving.on_drain.append(orders.stop)
 
     async def on_started() -> None:
         if inner is not app:
             await inner.start()
         for listen in config.public:
             await serving.listen(_public_socket(listen), listen.tls)
+        given.to(orders.take)
         report(Report("started"))
 
     try:
@@ -196,7 +239,27 @@ async def _run(config: WorkerConfig, commands: _Lines, report: Callable[[Report]
         _remove_socket(config.private)
 
 
-def _obey(commands: _Lines, loop: asyncio.AbstractEventLoop, stop: Stop, config: WorkerConfig) -> None:
+class Given:
+    """Lines for somebody who is not there yet."""
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._take: Callable[[bytes], object] = self._waiting.append
+
+    def take(self, line: bytes) -> None:
+        """Hand on a line; on the loop."""
+        self._take(line)
+
+    def to(self, take: Callable[[bytes], object]) -> None:
+        """Hand on what has waited, and what comes."""
+        self._take = take
+        for line in self._waiting:
+            take(line)
+
+
+def _obey(
+    commands: _Lines, loop: asyncio.AbstractEventLoop, stop: Stop, config: WorkerConfig, given: Given
+) -> None:
     """Pass on what the supervisor says; without a supervisor, end."""
     with suppress(RuntimeError):  # the loop is closed: this process is ending already
         while (line := commands.next()) is not None:
@@ -205,6 +268,8 @@ def _obey(commands: _Lines, loop: asyncio.AbstractEventLoop, stop: Stop, config:
             elif line == b"stop":
                 loop.call_soon_threadsafe(stop.ask)
                 loop.call_soon_threadsafe(stop.ask)
+            elif line.startswith(b"{"):
+                loop.call_soon_threadsafe(given.take, line)
         loop.call_soon_threadsafe(stop.ask)
         loop.call_soon_threadsafe(stop.ask)
     # The loop may be stuck in a component: this thread ends the process in any case.

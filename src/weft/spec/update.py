@@ -17,7 +17,7 @@ from ruamel.yaml.tokens import CommentToken
 
 from weft.errors import UsageError
 from weft.spec.dump import emit
-from weft.spec.gateway import Document
+from weft.spec.gateway import Document, GatewaySpec
 from weft.spec.load import load_documents, loads
 from weft.spec.model import DefaultPlace, MegaserviceSpec, PlacementSpec, ServicesSpec, Spec
 from weft.spec.plain import Quoted, documents, plain_document
@@ -127,6 +127,9 @@ def _distribute(spec: Spec, chunks: list[_Chunk]) -> None:
             chunk.new = spec.megaservices.get(chunk.old.name)
     _distribute_services(spec, [c for c in chunks if isinstance(c.old, ServicesSpec)])
     _distribute_places(spec.placement, [c for c in chunks if isinstance(c.old, PlacementSpec)])
+    for chunk in chunks:
+        if isinstance(chunk.old, GatewaySpec):
+            chunk.new = spec.gateway
 
 
 def _distribute_services(spec: Spec, chunks: list[_Chunk]) -> None:
@@ -171,11 +174,39 @@ def _apply(tree: CommentedMap, old: dict[str, Any], new: dict[str, Any]) -> None
         is_own = isinstance(inner, CommentedMap) and inner.yaml_anchor() is None
         if is_own and isinstance(value, dict) and isinstance(old.get(key), dict):
             _apply(inner, old[key], value)
+        elif _is_same_length(inner, old.get(key), value):
+            _apply_items(inner, old[key], value)
         elif inner is not None and (tail := _tail(inner)):
             tree[key] = _node(value)
             _append(tree, key, tail)
         else:
             tree[key] = _node(value)
+
+
+def _is_same_length(tree: Any, old: Any, new: Any) -> bool:
+    """Whether only items of a list may have changed, none of them come or gone: then each stays where it is."""
+    return (
+        isinstance(tree, CommentedSeq)
+        and tree.yaml_anchor() is None
+        and isinstance(old, list)
+        and isinstance(new, list)
+        and len(tree) == len(old) == len(new)
+    )
+
+
+def _apply_items(tree: CommentedSeq, old: list[Any], new: list[Any]) -> None:
+    """Make the changes from ``old`` to ``new`` in a list, item by item."""
+    for index, value in enumerate(new):
+        if _is_same(old[index], value):
+            continue
+        inner = tree[index]
+        is_own = isinstance(inner, CommentedMap) and inner.yaml_anchor() is None
+        if is_own and isinstance(value, dict) and isinstance(old[index], dict):
+            _apply(inner, old[index], value)
+        elif _is_same_length(inner, old[index], value):
+            _apply_items(inner, old[index], value)
+        else:
+            tree[index] = _node(value)
 
 
 def _is_same(old: Any, new: Any) -> bool:
