@@ -72,6 +72,9 @@ from weft.transport.signing import CONTEXT_HEADER, MIN_SERVICE_KEY, SERVICE_KEY,
 REGISTRY_FILE: Final = "registry.json"
 """In the data folder."""
 
+OF_DOCUMENTS: Final = frozenset({"store", "dataprep", "retriever"})
+"""Contracts whose answer depends on whose request it is."""
+
 
 class Assembly:
     """What one process needs, put together once.
@@ -249,10 +252,9 @@ class Assembly:
         for placed in self.plans.placed.values():
             if self.service_signer is not None or placed.at.kind not in ("url", "registry"):
                 continue
-            info = self.components.get(placed.component, folder=placed.folder)
-            if self.components.contract_of(info, placed.config).scope is not None:
+            if placed.contract in OF_DOCUMENTS:
                 raise UsageError(
-                    f"service '{placed.key}' keeps documents at {placed.at}, and could not know whose a request is",
+                    f"service '{placed.key}' is at {placed.at}, and could not know whose documents are asked for",
                     hint=f"set the same secret {SERVICE_KEY} here and there: openssl rand -hex 32",
                 )
 

@@ -101,7 +101,7 @@ routes: [{path: /v1/library, service: library}]
 auth: {keys: true}
 """
     with pytest.raises(
-        UsageError, match="'library' keeps documents at http://127.0.0.1:9, and could not know whose"
+        UsageError, match="'library' is at http://127.0.0.1:9, and could not know whose documents"
     ):
         build.gateway(rig.assembly(text), Access())
     build.gateway(rig.assembly(text, secrets={SERVICE_KEY: KEY}), Access())
