@@ -5,7 +5,7 @@ Source of the other forms: GenAIComps, ``/v1/reranking``; Text Embeddings Infere
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,9 @@ class RerankRequest(Struct, omit_defaults=True):
     query: str
     documents: list[Document]
     top_n: int | None = None
+
+    schema: ClassVar[dict[str, Any]] = {"top_n": {"minimum": 1}}
+    """What JSON Schema can say of the fields beyond their types."""
 
 
 class RerankResponse(Struct, omit_defaults=True):
@@ -43,6 +46,8 @@ class OpeaRerankRequest(Struct):
     initial_query: str | None = None
     input: str | None = None
     top_n: int = 1
+
+    schema: ClassVar[dict[str, Any]] = {"top_n": {"minimum": 1}}
 
 
 class _Asked(RerankRequest):
@@ -116,7 +121,8 @@ class TeiForm:
             r = self._decode(body)
         except msgspec.DecodeError as error:
             raise invalid(error) from error
-        return RerankRequest(r.query, [Document(t, id=str(i)) for i, t in enumerate(r.texts)], len(r.texts))
+        texts = [Document(t, id=str(i)) for i, t in enumerate(r.texts)]
+        return RerankRequest(r.query, texts, len(texts) or None)
 
     def encode(self, response: RerankResponse, request: Any) -> bytes:
         """See :class:`weft.contracts.Form`."""

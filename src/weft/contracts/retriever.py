@@ -96,7 +96,9 @@ class OpeaRetrieveRequest(Struct):
     constraints: dict[str, Any] | None = None
     index_name: str | None = None
 
-    schema: ClassVar[dict[str, Any]] = BOUNDS
+    schema: ClassVar[dict[str, Any]] = BOUNDS | {
+        "": {"anyOf": [{"required": ["text"]}, {"required": ["input"]}]}
+    }
 
 
 class _Asked(RetrieveRequest):

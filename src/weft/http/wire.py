@@ -24,8 +24,8 @@ from weft.http.message import (
     VersionError,
 )
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-"""Methods that are served; any other well-formed one is answered 501."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
+"""Methods that HTTP knows, which a handler serves or answers 405; any other well-formed one is answered 501."""
 
 MAX_TARGET_BYTES = 8192
 """Longest request target; RFC 9110 asks for at least 8000."""

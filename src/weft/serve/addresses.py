@@ -46,6 +46,9 @@ def parameters(type_: type[Struct], path: str, example: dict[str, Any]) -> dict[
         example: Fields of a request that works.
     """
     fields = msgspec.json.schema(type_)["$defs"][type_.__name__]["properties"]
+    for name, said in getattr(type_, "schema", {}).items():
+        if name in fields:
+            fields[name] = fields[name] | said
     in_path = [name for name in fields if f"{{{name}}}" in path]
     required = {field.encode_name for field in msgspec.structs.fields(type_) if field.required}
     in_query = tuple(

@@ -105,10 +105,10 @@ def openapi(app: Application) -> dict[str, Any]:
 
 
 def _bound(schema: dict[str, Any], components: dict[str, Any], words: dict[str, dict[str, Any]]) -> None:
-    """Add what a class says of its fields in JSON Schema's words (``schema: ClassVar``)."""
-    fields = resolved(schema, components).get("properties", {})
+    """Add what a class says of its fields, and under an empty name of itself, in JSON Schema's words."""
+    whole = resolved(schema, components)
     for name, said in words.items():
-        field = fields.get(name, {})
+        field = whole.get("properties", {}).get(name, {}) if name else whole
         # Null is not bounded.
         target = next((one for one in field.get("anyOf", ()) if one.get("type") != "null"), field)
         target.update(said)

@@ -144,3 +144,28 @@ def test_a_request_that_takes_a_stream_is_described_as_it_is_sent(app: Applicati
     schema = openapi(app)["components"]["schemas"]["Reads"]
     assert schema["required"] == ["answer"]
     assert schema["properties"]["answer"] == {"$ref": "#/components/schemas/Text"}
+
+
+def test_what_a_type_does_not_say_is_described_too(app: Application) -> None:
+    """Bounds of fields, in bodies and in addresses; other forms; bodies that are needed; each event of a stream."""
+    everything(app)
+    document = openapi(app)
+    schemas, paths = document["components"]["schemas"], document["paths"]
+    assert (
+        schemas["JobsRequest"]["properties"]["limit"] | {"minimum": 1, "maximum": 1000}
+        == (schemas["JobsRequest"]["properties"]["limit"])
+    )
+    in_address = {p["name"]: p["schema"] for p in paths["/v1/dataprep/jobs/{id}"]["get"]["parameters"]}
+    assert (in_address["wait_s"]["minimum"], in_address["wait_s"]["maximum"]) == (0, 60)
+    vectors = paths["/v1/embeddings"]["post"]
+    asked = vectors["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
+    assert [one["$ref"].rpartition("/")[2] for one in asked] == [
+        "OpenAIEmbeddingRequest", "TeiEmbeddingRequest", "EmbeddingRequest",
+    ]  # fmt: skip
+    assert vectors["requestBody"]["required"] is True
+    assert "required" not in paths["/v1/dataprep/files"]["post"]["requestBody"]
+    bare = paths["/v1/dataprep/get"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert bare["type"] == "array"
+    event = paths["/v1/chat/completions"]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    assert event["schema"]["properties"]["data"]["anyOf"][0] == {"const": "[DONE]"}
+    assert event["x-weft-each-event"] == {"$ref": "#/components/schemas/ChatChunk"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final, TypeGuard
+from typing import Any, ClassVar, Final, TypeGuard
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -52,6 +52,13 @@ class Message(Struct):
     id: Id | UnsetType = UNSET
     params: dict[str, Any] | UnsetType = UNSET
     jsonrpc: str = ""
+
+    schema: ClassVar[dict[str, Any]] = {
+        "jsonrpc": {"const": "2.0"},
+        "method": {"minLength": 1},
+        "": {"required": ["jsonrpc", "method"]},
+    }
+    """What JSON Schema can say of the fields beyond their types."""
 
     @property
     def arguments(self) -> dict[str, Any]:
