@@ -92,6 +92,11 @@ class Candidate:
     above: str = ""
     header: str = ""
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which sentence of which passage: no two are the same."""
+        return self.passage, self.position
+
     def text(self, documents: Sequence[Document]) -> str:
         """Its words, of the passages that were read."""
         return documents[self.passage].text[self.span.start : self.span.end]
@@ -149,7 +154,7 @@ def measures(
     codes = {word for word in said if any(character.isdigit() for character in word)}
     found = [terms(candidate.text(documents)) for candidate in candidates]
     rare = rarity(found)
-    above = [terms(_headings(document)) for document in documents]
+    above = [terms(headings(document)) for document in documents]
     best = max((document.score or 0.0 for document in documents), default=0.0)
     whole = []
     for index, (document, vector) in enumerate(zip(documents, passages, strict=True)):
@@ -158,7 +163,7 @@ def measures(
         )
         rank = max(document.score or 0.0, 0.0) / best if best > 0 else 0.0
         near = max(cosine(question, vector), 0.0)
-        unknown = not codes.issubset(words(f"{_headings(document)}\n{document.text}"))
+        unknown = not codes.issubset(words(f"{headings(document)}\n{document.text}"))
         whole.append((rank, near, overlap(wanted, [*above[index], *inside], rare), unknown))
     measured = []
     last: Candidate | None = None
@@ -207,7 +212,7 @@ def _fit(measured: Measures, weights: Weights) -> float:
     return weights.meaning * measured.near + (1 - weights.meaning) * shared
 
 
-def _headings(document: Document) -> str:
+def headings(document: Document) -> str:
     """What stands above a passage: its document's title, and the headings in it."""
     heading = document.metadata.get("heading")
     return "\n".join(part for part in (document.title, heading) if isinstance(part, str))

@@ -8,9 +8,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from weft.components.evidence.fit import Candidate, Weights, candidates_of, measures, score, support
+from weft.components.evidence.judge import BASE, Judge
+from weft.components.evidence.windows import judged
 from weft.contracts.embedding import Embedder, EmbeddingRequest
 from weft.contracts.evidence import EvidenceRequest, EvidenceResponse
-from weft.errors import BackendReplyError, ComponentError, InvalidRequestError
+from weft.errors import BackendReplyError, ComponentError, InvalidRequestError, ModelUnavailableError
 from weft.host import Host
 from weft.text import asked, overlap, rarity, terms
 from weft.types import Document, Evidence, Quote, floats
@@ -34,6 +36,9 @@ class ExtractiveReader:
     the documents to have an answer; a number or code of the question that the passage has not speaks against it. Quotes are given all the same, so that whoever reads on can
     decide; without any passage there are none.
 
+    With ``judge`` a small model that was trained for it reads the question together with the two pieces of the passages
+    that fit best. What it marks as the answer is quoted first, and whether it finds one counts more than the fit.
+
     Args:
         embedder: What the passages were embedded with.
         documents: How many of the passages, best first, are read.
@@ -44,6 +49,9 @@ class ExtractiveReader:
             another one. 0 or less is never.
         compare: How many sentences are compared by meaning, which is what takes time; of more, those are taken that
             share most words with the question.
+        judge: Whether the small model is asked, too; English. It takes some ten milliseconds, 40 MB of memory and the
+            model all-minilm-l6-v2, which is fetched if it is not here; where it cannot be, the log says so, and the reader
+            decides by fit alone.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class ExtractiveReader:
         dense_weight: float = Weights().meaning,
         threshold: float = 0.4,
         compare: int = 16,
+        judge: bool = False,
     ) -> None:
         if documents < 1 or compare < 1 or not 1 <= max_quotes <= MAX_QUOTES:
             raise ComponentError(
@@ -67,10 +76,24 @@ class ExtractiveReader:
         self._embedder, self._documents, self._max_quotes = embedder, documents, max_quotes
         self._weights, self._threshold = Weights(meaning=dense_weight), threshold
         self._compare = compare
+        self._with_judge = judge
+        self._judge: Judge | None = None
 
     async def start(self, host: Host) -> None:
-        """Take a thread for comparing sentences."""
+        """Take a thread for comparing sentences, and load the judge."""
         self._lane = host.lane(threads=1, queue=256)
+        if self._with_judge:
+            try:
+                files = await host.models.files(BASE, kind="onnx-embedder")
+            except (
+                ModelUnavailableError
+            ) as error:  # another embedder, and no network: the reader works without
+                host.log(
+                    "the judge has no base model: whether there is an answer is decided by fit alone",
+                    why=str(error),
+                )
+            else:
+                self._judge = await self._lane.run(Judge.load, files)
 
     async def invoke(self, request: EvidenceRequest) -> EvidenceResponse:
         """The sentences that answer the question, best first.
@@ -135,14 +158,17 @@ class ExtractiveReader:
                 param="documents",
             )
         measured = measures(query, question, documents, passages, candidates, list(made))
-        ranked = [
+        fits = [
             (score(measure, self._weights, is_heading=candidate.is_heading), candidate, measure)
             for measure, candidate in zip(measured, candidates, strict=True)
         ]
-        ranked.sort(key=lambda entry: (-entry[0], entry[1].passage, entry[1].position))
+        fits.sort(key=lambda entry: (-entry[0], *entry[1].place))
         # What is quoted has to answer: that another sentence fits, which is none, does not make it so.
-        sure = min(support(ranked[0][2], self._weights), 1.0)
-        chosen = _chosen(documents, [(fit, candidate) for fit, candidate, _ in ranked], count)
+        sure = min(support(fits[0][2], self._weights), 1.0)
+        ranked = [(fit, candidate) for fit, candidate, _ in fits]
+        if self._judge is not None:
+            ranked, sure = judged(self._judge, query, documents, ranked, sure)
+        chosen = _chosen(documents, ranked, count)
         return _quotes(documents, chosen), sure
 
 
