@@ -25,6 +25,7 @@
         ├── NotFoundError             404  (``ModelNotFoundError`` for an unknown model name)
         ├── MethodNotAllowedError     405
         ├── ConflictError             409
+        ├── IdempotencyKeyError       422
         ├── GoneError                 410  a version of a route has ended
         ├── PayloadTooLargeError      413
         ├── UnsupportedMediaTypeError 415
@@ -267,6 +268,14 @@ class GoneError(RequestError):
 
     code = "gone"
     status = 410
+    type = "invalid_request_error"
+
+
+class IdempotencyKeyError(RequestError):
+    """An ``Idempotency-Key`` that stands for another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
     type = "invalid_request_error"
 
 

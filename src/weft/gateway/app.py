@@ -22,7 +22,7 @@ from weft.gateway.protocols.anthropic import Anthropic
 from weft.gateway.protocols.mcp import Mcp
 from weft.gateway.protocols.responses import BOUNDS as RESPONSES
 from weft.gateway.protocols.responses import Responses
-from weft.gateway.protocols.shelf import MemoryShelf
+from weft.gateway.protocols.shelf import Shelves
 from weft.gateway.readable import narrowed, opea_chat
 from weft.gateway.targets import Target, Targets
 from weft.gateway.versions.stage import path_of
@@ -86,9 +86,17 @@ class Gateway:
         app: Where the routes go.
         targets: Megaservices, then exposed services, in the order of declaration.
         front: The Gateway file's routes: only what they lead to is served, through their stages. None: everything is.
+        shelves: Where what callers come back to is kept; in this process if left out.
     """
 
-    def __init__(self, app: Application, targets: Iterable[Target], front: Front | None = None) -> None:
+    def __init__(
+        self,
+        app: Application,
+        targets: Iterable[Target],
+        front: Front | None = None,
+        shelves: Shelves | None = None,
+    ) -> None:
+        self._shelves = shelves or Shelves()
         self._app, self.front = app, front
         self.journal = app.journal
         self._created = int(time.time())
@@ -194,8 +202,7 @@ class Gateway:
                 elif target.version:
                     self._add_named(target, f"/v1/{target.name}")
         Anthropic(self).add_routes(self._app)
-        shelf = self._app.once("responses", lambda: MemoryShelf(RESPONSES))
-        Responses(self, shelf).add_routes(self._app)
+        Responses(self, self._shelves.shelf("responses", RESPONSES)).add_routes(self._app)
         Mcp(self, self._app).add_routes()
         models = RouteDoc(summary="The model names that can be asked.", response=ModelList, tags=("models",))
         self._app.route("GET", "/v1/models", self._list, errors="openai", doc=models, needs="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from weft.context import Context
 from weft.errors import NotFoundError, RequestError, UnsupportedParameterError
 from weft.gateway.protocols import responses_told, responses_wire
 from weft.gateway.protocols.asking import asking, owner_of, renamed
+from weft.gateway.protocols.idempotency import HEADER as IDEMPOTENCY_KEY
 from weft.gateway.protocols.responses_told import ResponseObject, ResponseTeller
 from weft.gateway.protocols.responses_wire import ResponsesRequest
 from weft.gateway.protocols.shelf import Bounds, Shelf
@@ -126,7 +128,7 @@ class Responses:
         with renamed(responses_wire.NAMES):
             reply = await self._gateway.ask("chat", asking(request, chat), context)
         is_stored = asked.store is not False
-        response = responses_told.begun(asked, f"resp_{secrets.token_hex(24)}", stored=is_stored)
+        response = responses_told.begun(asked, _new_id(request, context), stored=is_stored)
         said = chat["messages"][bool(asked.instructions) :]
         if isinstance(reply, Response):
             response = responses_told.completed(response, whole(reply))
@@ -217,6 +219,15 @@ class Responses:
         if kept is None:
             raise _no_response(id_, param)
         return _decode_turn(kept)
+
+
+def _new_id(request: Request, context: Context) -> str:
+    """An id that nobody can guess; the same for a request that is sent again with its key, as its answer is."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is None:
+        return f"resp_{secrets.token_hex(24)}"
+    told = _encode([owner_of(context), key, hashlib.sha256(request.body or b"").hexdigest()])
+    return f"resp_{hashlib.sha256(told).hexdigest()[:48]}"
 
 
 def _no_response(id_: str, param: str) -> NotFoundError:

@@ -100,6 +100,8 @@ def completed(response: ResponseObject, reply: ChatResponse) -> ResponseObject:
             output.append(_message(_id("msg", response, output), parts))
         for call in said.tool_calls or ():
             output.append(_call(_id("fc", response, output), call))
+    if reply.created:
+        response.created_at = reply.created  # the answer's own time, if it is told again
     return ended(response, output, finish, reply.usage, model=reply.model)
 
 
@@ -216,7 +218,7 @@ class ResponseTeller:
         """See :class:`weft.gateway.protocols.telling.Teller`."""
         if said.usage is not None:
             self._usage = said.usage
-        events = [] if self._has_begun else self._begin(said.model)
+        events = [] if self._has_begun else self._begin(said.model, said.created)
         for choice in said.choices:
             if choice.index == 0:
                 self._delta(choice.delta, _logprobs(choice.logprobs), events)
@@ -250,8 +252,10 @@ class ResponseTeller:
         self._number += 1
         return b"event: %b\ndata: %b\n\n" % (type_.encode(), data)
 
-    def _begin(self, model: str) -> list[bytes]:
+    def _begin(self, model: str, created: int = 0) -> list[bytes]:
         self._has_begun = True
+        if created:
+            self.response.created_at = created  # the answer's own time, if it is told again
         if model:
             self.response.model = model
         names = ("response.created", "response.in_progress")

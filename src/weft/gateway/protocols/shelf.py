@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from weft.store import Database, Schema, Transaction
 
@@ -48,8 +48,8 @@ class Shelf(Protocol):
         """Keep ``body``, in the place of what had that name; what is larger than the bounds is not kept."""
         ...
 
-    async def claim(self, owner: str, name: str, body: bytes) -> bytes | None:
-        """Keep ``body`` unless there is something of that name: then that is given back, and nothing changes."""
+    async def claim(self, owner: str, name: str, body: bytes, ttl_s: float) -> bytes | None:
+        """Keep ``body`` for so long unless there is something of that name: then that is given back, and nothing changes."""
         ...
 
     async def get(self, owner: str, name: str) -> bytes | None:
@@ -98,8 +98,8 @@ class MemoryShelf:
         self.size += len(body)
         self._make_room(owner)
 
-    async def claim(self, owner: str, name: str, body: bytes) -> bytes | None:
-        """See :class:`Shelf`."""
+    async def claim(self, owner: str, name: str, body: bytes, ttl_s: float) -> bytes | None:
+        """See :class:`Shelf`. What is claimed here lasts as all does: who claimed it is in this process, and gives it back."""
         known = await self.get(owner, name)
         if known is None:
             await self.put(owner, name, body)
@@ -173,11 +173,11 @@ class DatabaseShelf:
                 "INSERT INTO weft_shelf(shelf, owner, name, body, bytes, expires, number) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (shelf, owner, name) DO UPDATE SET body = excluded.body, bytes = excluded.bytes, "
                 "expires = excluded.expires, number = excluded.number",
-                *self._row(owner, name, body, now),
+                *self._row(owner, name, body, now + self._bounds.ttl_s),
             )
             await self._make_room(transaction, owner)
 
-    async def claim(self, owner: str, name: str, body: bytes) -> bytes | None:
+    async def claim(self, owner: str, name: str, body: bytes, ttl_s: float) -> bytes | None:
         """See :class:`Shelf`."""
         now = self._clock()
         async with self._database.transaction() as transaction:
@@ -188,7 +188,7 @@ class DatabaseShelf:
             made = await transaction.execute(
                 "INSERT INTO weft_shelf(shelf, owner, name, body, bytes, expires, number) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (shelf, owner, name) DO NOTHING",
-                *self._row(owner, name, body, now),
+                *self._row(owner, name, body, now + ttl_s),
             )
             if made:
                 return None
@@ -217,8 +217,7 @@ class DatabaseShelf:
             )  # fmt: skip
         return count > 0
 
-    def _row(self, owner: str, name: str, body: bytes, now: float) -> tuple[object, ...]:
-        expires = now + self._bounds.ttl_s
+    def _row(self, owner: str, name: str, body: bytes, expires: float) -> tuple[object, ...]:
         return self._shelf, owner, name, body.decode(), len(body), expires, time.time_ns()
 
     async def _make_room(self, transaction: Transaction, owner: str) -> None:
@@ -249,3 +248,22 @@ class DatabaseShelf:
                     name,
                 )
                 count, total = count - 1, total - int(bytes_)
+
+
+class Shelves:
+    """The shelves of one installation: in memory where one process answers, else in the database that all of them have.
+
+    Args:
+        lasting: What outlives a reload; shelves in memory are kept there.
+        database: Where several processes keep things; None: there is only this one.
+    """
+
+    def __init__(self, lasting: dict[str, Any] | None = None, database: Database | None = None) -> None:
+        self._lasting, self._database = {} if lasting is None else lasting, database
+
+    def shelf(self, name: str, bounds: Bounds) -> Shelf:
+        """The shelf of this name."""
+        if self._database is not None:
+            return DatabaseShelf(self._database, name, bounds)
+        kept: Shelf = self._lasting.setdefault(f"shelf {name}", MemoryShelf(bounds))
+        return kept

@@ -67,10 +67,10 @@ async def test_the_sdks_read_over_it(rig: FrontRig) -> None:
     claude = anthropic.AsyncAnthropic(base_url=rig.url, api_key="nobody")
     open_gate = asyncio.get_running_loop().call_later
     async with chats, claude:
-        open_gate(0.15, lambda: model_of(rig).gate.set())  # after some comments
+        open_gate(0.15, model_of(rig).gate.set)  # after some comments
         stream = await chats.chat.completions.create(model="talk", messages=ASKED, stream=True)
         assert "yes." in [c.delta.content async for chunk in stream for c in chunk.choices]
         model_of(rig).gate.clear()
-        open_gate(0.15, lambda: model_of(rig).gate.set())
+        open_gate(0.15, model_of(rig).gate.set)
         async with claude.messages.stream(model="talk", max_tokens=9, messages=ASKED) as events:
             assert (await events.get_final_message()).content[0].text == "Well, yes."  # type: ignore[union-attr]
