@@ -23,12 +23,23 @@ class Announcement:
         token: Its access token; None: it asks for none.
         example: A request to copy, as JSON, and its path.
         nearby: Its address for this process; empty: there is none without a certificate.
+        asks_for_key: Whether a request needs an API key or a token of its caller's.
+        begin: What is to be done before anybody can ask; empty: nothing.
     """
 
     def __init__(
-        self, name: str, base: str, token: str | None, example: tuple[str, str], *, nearby: str
+        self,
+        name: str,
+        base: str,
+        token: str | None,
+        example: tuple[str, str],
+        *,
+        nearby: str,
+        asks_for_key: bool = False,
+        begin: str = "",
     ) -> None:
         self._name, self._base, self._token = name, base, token
+        self._shown, self._begin = token or ("YOUR_KEY" if asks_for_key else None), begin
         self._nearby = nearby
         self._path, self._body = example
         self._later: asyncio.TimerHandle | None = None
@@ -67,7 +78,7 @@ class Announcement:
         """Everything is there."""
         if self._later is not None:
             self._later.cancel()
-        header = f" \\\n  -H 'Authorization: Bearer {self._token}'" if self._token else ""
+        header = f" \\\n  -H 'Authorization: Bearer {self._shown}'" if self._shown else ""
         click.echo(
             f"\n{self._name} is ready: {self._base}{f'/?token={self._token}' if self._token else ''}\n"
         )
@@ -76,3 +87,5 @@ class Announcement:
             f"  -H 'Content-Type: application/json'{header} \\\n"
             f"  -d '{self._body}'\n"
         )
+        if self._begin:
+            click.echo(self._begin)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from weft.spec.gateway import GatewaySpec
     from weft.store import Database
 
 
@@ -80,3 +83,34 @@ async def database(spec: str | None, data: Path | None) -> AsyncIterator[Databas
         yield opened
     finally:
         await opened.aclose()
+
+
+async def has_keys(front: GatewaySpec, folder: Path, secret: Callable[[str], str | None]) -> bool | None:
+    """Whether a key holds; None: the database cannot be asked now."""
+    from weft.errors import UnavailableError
+    from weft.gateway.access.audit import AuditLog
+    from weft.gateway.access.desk import database_of
+    from weft.gateway.access.keys import KeyStore
+
+    opened = database_of(front.state, folder, secret)
+    try:
+        return any(key.revoked_at is None for key in await KeyStore(opened, AuditLog(opened)).listed())
+    except UnavailableError:
+        return None
+    finally:
+        await opened.aclose()
+
+
+def how_to_begin(
+    front: GatewaySpec | None, spec: str, folder: Path, data: Path | None, secret: Callable[[str], str | None]
+) -> str:
+    """What ``weft up`` says where nobody has a key yet: the command that makes the first; empty: nothing is missing.
+
+    A key that was made and printed by the server itself would stand in its log for good.
+    """
+    if front is None or front.auth is None or not front.auth.keys_:
+        return ""
+    if asyncio.run(has_keys(front, folder, secret)) is not False:
+        return ""
+    where = f"--spec {shlex.quote(spec)}{f' --data {shlex.quote(str(data))}' if data is not None else ''}"
+    return f"There is no API key yet. Make the first one, for yourself:\n\n  weft keys create admin --role admin {where}\n"

@@ -85,8 +85,8 @@ def _up(
     store_key_file: Path | None,
     allow_model_host: tuple[str, ...],
 ) -> int:
+    from weft.cli import desk, renewing
     from weft.cli import reload as reloading
-    from weft.cli import renewing
     from weft.cli.announce import Announcement
     from weft.cli.progress import ProgressBars
     from weft.cli.running import Running, host_settings, run_processes
@@ -156,7 +156,15 @@ def _up(
             offline=offline,
         )
     name = next(iter(plans.values())).name if plans else path.stem
-    said = Announcement(name, _base(doors[0]), token, _example(plans), nearby=_nearby(doors))
+    said = Announcement(
+        name,
+        _base(doors[0]),
+        token,
+        _example(plans),
+        nearby=_nearby(doors),
+        asks_for_key=has_rules,
+        begin=desk.how_to_begin(front, spec, Path(running.host.data_dir), data, running.secrets.get),
+    )
     if split or workers > 1 or any(placed.at.kind == "process" for placed in plans.placed.values()):
         renewal = renewing.supervised(reader) if reader is not None else None
         return run_processes(
