@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -53,6 +53,13 @@ class Document(Struct, omit_defaults=True):
     trusted: bool = False
     metadata: dict[str, Any] = {}
     embedding: Any = None
+
+    schema: ClassVar[dict[str, Any]] = {
+        "embedding": {
+            "anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}, {"type": "null"}]
+        }
+    }
+    """What JSON Schema can say of the fields beyond their types."""
 
     def scored(self, score: float) -> Document:
         """This document with another score."""

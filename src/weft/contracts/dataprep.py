@@ -52,6 +52,14 @@ class IngestRequest(Struct, omit_defaults=True):
     again: bool = False
     wait: bool = True
 
+    schema: ClassVar[dict[str, Any]] = {
+        "chunk_size": {"minimum": 100, "maximum": 20_000},
+        "chunk_overlap": {"minimum": 0, "maximum": 10_000},
+        "links": {"maxItems": 1_000},
+        "files": {"maxItems": 1_000},
+    }
+    """What JSON Schema can say of the fields beyond their types."""
+
 
 JobState = Literal["waiting", "running", "done", "cancelled"]
 

@@ -62,7 +62,10 @@ class RetrieveRequest(Struct, omit_defaults=True):
     fusion: Literal["blend", "rrf"] | None = None
     neighbours: int | None = None
 
-    schema: ClassVar[dict[str, Any]] = BOUNDS | {"neighbours": {"minimum": 0, "maximum": 10}}
+    schema: ClassVar[dict[str, Any]] = BOUNDS | {
+        "neighbours": {"minimum": 0, "maximum": 10},
+        "embedding": Document.schema["embedding"],
+    }
     """What JSON Schema can say of the fields beyond their types."""
 
 

@@ -46,6 +46,7 @@ from weft.observe.journal import Journal
 from weft.observe.metrics import Metrics
 from weft.plan import Placed, Plan, Plans, build_id
 from weft.plan import check as plan_check
+from weft.plan.front import whole_fields
 from weft.plan.schemas import RequestSchema
 from weft.plan.services import plain
 from weft.registry.components import Components, ignored_fields
@@ -581,7 +582,10 @@ def stages_of(assembly: Assembly) -> StagesOf:
         if rule.schema:
             found.append(SchemaStage(RequestSchema(rule.schema)))
         if rule.request is not None or rule.response is not None:
-            found.append(TransformStage(rule))
+            keys = assembly.spec.served.get(rule.target, (rule.target,))
+            plans = assembly.plans
+            whole = whole_fields(rule, keys, plans, plans.placed, assembly.components)
+            found.append(TransformStage(rule, whole=whole))
         if limits is not None and gateway is not None and (limit := limits.stage(gateway, rule)) is not None:
             found.append(limit)
         if any(version.spec.mirror for version in versions):

@@ -81,7 +81,7 @@ class Target:
         defaults = getattr(self.operation.request, "defaults", {})
         for name in sorted(fields.keys() - self.readable):
             value = msgspec.json.decode(fields[name])
-            if value is None or (name in defaults and value == defaults[name]):
+            if value is None or (name in defaults and _is(value, defaults[name])):
                 continue
             readable = sorted(
                 (self.consumed or frozenset(self.operation.request.__struct_fields__)) | ADDRESSING
@@ -91,6 +91,11 @@ class Target:
                 param=name,
                 hint=f"leave it out; fields that are read: {', '.join(readable)}",
             )
+
+
+def _is(value: Any, default: Any) -> bool:
+    """Whether a JSON value is the default: 0 is not false, though Python takes it for that."""
+    return bool(value == default) and isinstance(value, bool) == isinstance(default, bool)
 
 
 class Targets:

@@ -6,7 +6,7 @@ loaded, and not by the first caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,6 +99,36 @@ def check_route(rule: RouteSpec, asked: Asked | None, problems: Problems) -> Non
         _check_expressions(rule.response, None, problems)
     if rule.load is not None and rule.load.priority is not None:
         compile_rule(rule.load.priority, problems, what="the priority")
+
+
+def whole_fields(
+    rule: RouteSpec,
+    keys: Iterable[str],
+    plans: Mapping[str, Plan],
+    placed: Mapping[str, Placed],
+    components: Components,
+) -> frozenset[str]:
+    """The clamped fields of a route's requests that are whole numbers.
+
+    Args:
+        rule: The route.
+        keys: Of what answers it.
+        plans: Of the spec.
+        placed: Of the spec.
+        components: What is installed.
+    """
+    if rule.request is None:
+        return frozenset()
+    found: set[str] = set()
+    for key in keys:
+        asked = _asked(rule, key, plans, placed, components)
+        if asked is None:
+            continue
+        for path in rule.request.clamp:
+            kinds = set(type_of(_type_at(asked, path)))
+            if "int" in kinds and not kinds & {"double", "dyn"}:
+                found.add(path)
+    return frozenset(found)
 
 
 def asked_of(plan: Plan) -> Asked:

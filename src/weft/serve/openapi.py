@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from html import escape
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -80,8 +81,10 @@ def openapi(app: Application) -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components(types, schema_hook=_any, ref_template=_REFERENCE)
     for schema in components.values():
         _describe_fields(schema)
-    for type_, schema in zip(types, schemas, strict=True):
-        _bound(schema, components, getattr(type_, "schema", {}))
+    for type_ in _reached(types):
+        for name in (type_.__name__, f"{type_.__module__}.{type_.__name__}"):
+            if name in components:
+                _bound(components[name], getattr(type_, "schema", {}))
     by_type = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for path, route in shown:
@@ -104,9 +107,23 @@ def openapi(app: Application) -> dict[str, Any]:
     return document
 
 
-def _bound(schema: dict[str, Any], components: dict[str, Any], words: dict[str, dict[str, Any]]) -> None:
+def _reached(types: Iterable[Any]) -> list[type[msgspec.Struct]]:
+    """Every Struct that these types have in them, each once."""
+    found: dict[type[msgspec.Struct], None] = {}
+    waiting = list(types)
+    while waiting:
+        type_ = waiting.pop()
+        if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+            if type_ not in found:
+                found[type_] = None
+                waiting += [field.type for field in msgspec.structs.fields(type_)]
+        else:
+            waiting += get_args(type_)
+    return list(found)
+
+
+def _bound(whole: dict[str, Any], words: dict[str, dict[str, Any]]) -> None:
     """Add what a class says of its fields, and under an empty name of itself, in JSON Schema's words."""
-    whole = resolved(schema, components)
     for name, said in words.items():
         field = whole.get("properties", {}).get(name, {}) if name else whole
         # Null is not bounded.
@@ -220,6 +237,7 @@ def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str
     failure = {kind: {"schema": schema}}
     return {
         str(doc.status): ok,
+        **{str(status): said for status, said in sorted(doc.others.items())},
         **{str(status): said | {"content": failure} for status, said in sorted(doc.failures.items())},
         "default": {"description": "It failed; the status says how.", "content": failure},
     }

@@ -41,6 +41,8 @@ class RouteDoc:
         schema: JSON Schema of the body, in place of the one of ``request``.
         adapt: Changes the schema of the body: ``(schema, components) -> schema``.
         deprecated: Whether it should not be used any more.
+        others: OpenAPI response objects of other replies that are no errors, by status; what they have as ``content`` is
+            theirs.
         headers: OpenAPI header objects of a reply that is no error, by name.
         failures: OpenAPI response objects by status, beside the one for every failure; their content is made.
         extras: OpenAPI extensions, ``x-...``.
@@ -64,6 +66,7 @@ class RouteDoc:
     schema: dict[str, Any] | None = None
     adapt: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
     deprecated: bool = False
+    others: dict[int, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, Any] = field(default_factory=dict)
     failures: dict[int, dict[str, Any]] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from weft.contracts.chat import CONTRACT
 from weft.contracts.reranker import CONTRACT as RERANKER
+from weft.errors import UnsupportedParameterError
 from weft.gateway.readable import narrowed, opea_chat
 from weft.gateway.targets import Target
 from weft.serve.openapi import resolved
@@ -52,3 +56,12 @@ def test_no_texts_are_no_wrong_number_of_them() -> None:
     form = RERANKER.primary.forms[1]
     assert form.decode(b'{"query": "q", "texts": []}').top_n is None
     assert form.decode(b'{"query": "q", "texts": ["a", "b"]}').top_n == 2
+
+
+def test_nought_is_not_false() -> None:
+    """A field that nothing reads may have its documented default, of the default's own type."""
+    one = target("messages")
+    one.check_fields({"store": msgspec.Raw(b"false"), "n": msgspec.Raw(b"1"), "seed": msgspec.Raw(b"null")})
+    for name, value in (("store", b"0"), ("n", b"true"), ("logprobs", b"0")):
+        with pytest.raises(UnsupportedParameterError):
+            one.check_fields({name: msgspec.Raw(value)})

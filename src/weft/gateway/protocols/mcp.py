@@ -103,6 +103,7 @@ class Mcp:
             request=mcp_wire.Message,
             response=dict[str, Any],
             chunk=dict[str, Any],
+            others={202: {"description": "A notification, or a reply, was taken."}},
             tags=("mcp",),
             examples={"list": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}},
         )

@@ -55,7 +55,6 @@ class Message(Struct):
 
     schema: ClassVar[dict[str, Any]] = {
         "jsonrpc": {"const": "2.0"},
-        "method": {"minLength": 1},
         "": {"required": ["jsonrpc", "method"]},
     }
     """What JSON Schema can say of the fields beyond their types."""

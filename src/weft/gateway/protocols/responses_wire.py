@@ -5,7 +5,7 @@ Source: OpenAI API, "Create a model response", "The response object".
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -68,6 +68,13 @@ class ResponsesRequest(Struct):
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None
+
+    schema: ClassVar[dict[str, Any]] = {
+        "background": {"const": False},
+        "conversation": {"type": "null"},
+        "prompt": {"type": "null"},
+    }
+    """What JSON Schema can say of the fields beyond their types."""
 
 
 class Message(Struct):

@@ -49,7 +49,7 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
         for field in (name, SYNONYMS.get(name, "")):
             if field in fields:
                 low, high = bounds
-                fields[field] = _with_default(fields[field], spec.defaults.get(name, high)) | {
+                fields[field] = _with_default(_unbounded(fields[field]), spec.defaults.get(name, high)) | {
                     "description": f"Brought to between {low} and {high} by this route."
                 }
         required = [other for other in required if other != name]
@@ -58,6 +58,14 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
         del changed["required"]
     changed.pop("title", None)
     return changed
+
+
+def _unbounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is out of bounds is brought within them, and not refused."""
+    kept = {key: value for key, value in schema.items() if key not in ("minimum", "maximum")}
+    if "anyOf" in kept:
+        kept["anyOf"] = [_unbounded(option) for option in kept["anyOf"]]
+    return kept
 
 
 def _with_default(schema: dict[str, Any], value: Any) -> dict[str, Any]:

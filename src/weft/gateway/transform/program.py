@@ -6,7 +6,7 @@ the file does not count there either, and no expression can build on what anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -126,6 +126,7 @@ class Transform:
     Args:
         spec: Has passed the check of its file.
         of: What it transforms: a request's fields are the caller's, a reply's are not.
+        whole: Fields that are whole numbers: others are no values of theirs, within the bounds or not.
 
     Attributes:
         steps: In the order in which they are done.
@@ -133,8 +134,14 @@ class Transform:
         needles: Where only what is there can change: what JSON has in it if something of that is there. Else empty.
     """
 
-    def __init__(self, spec: TransformSpec, *, of: Literal["request", "response"] = "request") -> None:
-        self._of = of
+    def __init__(
+        self,
+        spec: TransformSpec,
+        *,
+        of: Literal["request", "response"] = "request",
+        whole: Collection[str] = (),
+    ) -> None:
+        self._of, self._whole = of, whole
         self.steps: tuple[Step, ...] = (
             *(self._set(path, condition.text, *evaluator(condition.text)) for path, condition in spec.set_.items()),
             *(self._set(path, text, *template_evaluator(text)) for path, text in spec.template.items()),
@@ -270,6 +277,8 @@ class Transform:
         def bounded(value: Any, name: str) -> float:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise self._misfit(f"'{name}' is a number from {low} to {high}", name)
+            if isinstance(value, float) and path in self._whole and not value.is_integer():
+                raise self._misfit(f"'{name}' is a whole number from {low} to {high}", name)
             return low if value < low else min(value, high)
 
         def clamp(holder: dict[str, Any], name: str) -> dict[str, Any]:

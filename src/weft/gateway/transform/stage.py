@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -27,11 +27,12 @@ class TransformStage:
 
     Args:
         rule: Has a ``request`` or a ``response``.
+        whole: Fields of the request that are whole numbers.
     """
 
-    def __init__(self, rule: RouteSpec) -> None:
+    def __init__(self, rule: RouteSpec, *, whole: Collection[str] = ()) -> None:
         asked, given = rule.request, rule.response
-        self._request = Transform(asked) if asked is not None else None
+        self._request = Transform(asked, whole=whole) if asked is not None else None
         self._request_headers = HeaderRules(asked.headers if asked is not None else None)
         self._response = Transform(given, of="response") if given is not None else None
         self._reply_headers = HeaderRules(given.headers if given is not None else None)

@@ -157,3 +157,14 @@ async def test_what_is_no_object_is_refused(rig: FrontRig, body: bytes) -> None:
     gateway = await rig.gateway(route(request="{clamp: {max_tokens: [1, 64]}}"))
     reply = await gateway.request("POST", "/v1/greet", body, headers=[("content-type", "application/json")])
     assert reply.status == 400
+
+
+async def test_whole_numbers_are_clamped_as_such(rig: FrontRig) -> None:
+    """A fraction is no number of tokens, out of bounds or not; where fractions are, they stay."""
+    gateway = await rig.gateway(route(request="{clamp: {max_tokens: [1, 64], temperature: [0, 1]}}"))
+    for sent in (3.5, 3000.5):
+        status, reply, _ = await ask(gateway, max_tokens=sent)
+        assert (status, reply["error"]["param"]) == (400, "max_tokens")
+        assert "'max_tokens' is a whole number from 1 to 64" in reply["error"]["message"]
+    assert (await ask(gateway, max_tokens=1e300, temperature=0.5))[0] == 200
+    assert (rig.requests()[-1].max_tokens, rig.requests()[-1].temperature) == (64, 0.5)
