@@ -7,7 +7,7 @@ from typing import Final
 
 from weft.context import ANONYMOUS, Context, Identity
 from weft.errors import ForbiddenError, UnauthorizedError
-from weft.gateway.access.index import KeyIndex
+from weft.gateway.access.index import KeyIndex, UnknownKeyError
 from weft.gateway.access.roles import ADMIN, Roles
 from weft.gateway.access.secret import PREFIX
 from weft.gateway.access.source import Source
@@ -34,14 +34,18 @@ class KeySource:
         """See :class:`weft.gateway.access.source.Source`."""
         get = request.headers.get
         shown = get("authorization")
-        if (
-            shown is not None
-            and shown[:7].lower() == "bearer "
-            and (key := shown[7:].strip()).startswith(PREFIX)
-        ):
-            return self.index.find(key)
+        if shown is not None and shown[:7].lower() == "bearer ":
+            key = shown[7:].strip()
+            if key.startswith(PREFIX):
+                return await self._found(key)
         shown = get("x-api-key")
-        return self.index.find(shown.strip()) if shown is not None else None
+        return await self._found(shown.strip()) if shown is not None else None
+
+    async def _found(self, key: str) -> Identity:
+        try:
+            return self.index.find(key)
+        except UnknownKeyError:
+            return await self.index.find_new(key)
 
 
 class ServiceSource:

@@ -23,11 +23,28 @@ from weft.serve.log import Log
 POLL_S: Final = 1.0
 """Between two looks for changes. With the time for an answer it stays well below the 5 seconds that are promised."""
 
+LOOK_S: Final = 0.2
+"""Between two looks for a key that is not known."""
+
 USED_EVERY_S: Final = 60.0
 """How often it is written down which keys were used."""
 
 USED_COARSE_S: Final = 300.0
 """A key whose last use is known to within so long is not written down again: one write per key and five minutes."""
+
+
+class UnknownKeyError(UnauthorizedError):
+    """No key that is known, as far as it may be told to a stranger."""
+
+    def __init__(self, shown: str) -> None:
+        self.is_whole = is_whole(shown)
+        if self.is_whole:
+            super().__init__("this API key is not known here", hint="was it made for another gateway?")
+        else:
+            super().__init__(
+                "this is no whole API key",
+                hint="it may have been cut: weft_, 12 characters, _, 49 characters",
+            )
 
 
 class KeyIndex:
@@ -78,13 +95,13 @@ class KeyIndex:
         if self.trouble and self.is_stale:
             raise UnavailableError(f"API keys cannot be checked now: {self.trouble}")
         if key is None:
-            raise _refusal(shown)
+            raise UnknownKeyError(shown)
         digest = digest_of(shown)
         now_s = self._now_s()
         if not compare_digest(digest, key.digest) and not (
             now_s < key.old_until and compare_digest(digest, key.old_digest)
         ):
-            raise _refusal(shown)
+            raise UnknownKeyError(shown)
         if key.revoked_at:
             raise UnauthorizedError("this API key was revoked", hint="ask who made it for another one")
         if key.expires_at and now_s >= key.expires_at:
@@ -138,6 +155,23 @@ class KeyIndex:
                 self._keys[key.id] = key
                 self._revision = key.revision
 
+    async def find_new(self, shown: str) -> Identity:
+        """As :meth:`find`, but a key that is not known yet is looked for: it holds as soon as it is made.
+
+        Made-up keys cost the database no more than some looks a second, and nothing while it is away.
+
+        Raises: as :meth:`find`.
+        """
+        try:
+            return self.find(shown)
+        except UnknownKeyError as error:
+            looked_at = self._fresh_at
+            if not error.is_whole or self.trouble or looked_at is None or self._clock() - looked_at < LOOK_S:
+                raise
+        with suppress(UnavailableError):  # it has been said; the key is not known
+            await self.refresh()
+        return self.find(shown)
+
     async def start(self) -> None:
         """Read the keys, and look after them until :meth:`stop`; a database that is away is waited for meanwhile.
 
@@ -183,12 +217,3 @@ class KeyIndex:
         except UnavailableError:
             self._used = used | self._used
             raise
-
-
-def _refusal(shown: str) -> UnauthorizedError:
-    """Why a key is not let in, as far as it may be told to a stranger."""
-    if is_whole(shown):
-        return UnauthorizedError("this API key is not known here", hint="was it made for another gateway?")
-    return UnauthorizedError(
-        "this is no whole API key", hint="it may have been cut: weft_, 12 characters, _, 49 characters"
-    )

@@ -13,7 +13,7 @@ from accesskit import Opener, Wall
 from weft.context import Identity
 from weft.errors import ConflictError, InvalidRequestError, NotFoundError, UnauthorizedError, UnavailableError
 from weft.gateway.access.audit import AuditLog
-from weft.gateway.access.index import USED_COARSE_S, KeyIndex
+from weft.gateway.access.index import LOOK_S, USED_COARSE_S, KeyIndex
 from weft.gateway.access.keys import KeyStore, NewKey, StoredKey
 from weft.gateway.access.secret import digest_of, is_whole, new_id, new_key
 from weft.serve.log import Log
@@ -220,8 +220,10 @@ class Away(KeyStore):
 
     def __init__(self) -> None:
         self.stored: list[StoredKey] = []
+        self.looks = 0
 
     async def changed_since(self, revision: int) -> list[StoredKey]:
+        self.looks += 1
         if self.is_away:
             raise UnavailableError("the database db/front cannot be reached: refused")
         return [key for key in self.stored if key.revision > revision]
@@ -250,6 +252,32 @@ async def test_known_keys_hold_while_the_database_is_away_and_no_longer_than_is_
     await here.refresh()
     here.find(secret)
     assert here.trouble == ""
+
+
+async def test_a_new_key_holds_at_once_and_made_up_ones_cost_the_database_little() -> None:
+    """A key that is not known is looked for, a few times a second at most; while the database is away it is just refused."""
+    wall, keys, secret = Wall(), Away(), new_key("0123456789ab")
+    here = index(keys, wall)
+    await here.refresh()
+    keys.stored.append(stored(secret))
+    wall.now_s += LOOK_S
+    assert (await here.find_new(secret)).key == "0123456789ab"
+    looks = keys.looks
+    for _ in range(1000):
+        with pytest.raises(UnauthorizedError):
+            await here.find_new(new_key(new_id()))
+    assert keys.looks == looks
+    wall.now_s += LOOK_S
+    with pytest.raises(UnauthorizedError):
+        await here.find_new("weft_nonsense")
+    assert keys.looks == looks
+    keys.is_away = True
+    with pytest.raises(UnauthorizedError):
+        await here.find_new(new_key(new_id()))
+    wall.now_s += LOOK_S
+    with pytest.raises(UnauthorizedError):
+        await here.find_new(new_key(new_id()))
+    assert keys.looks == looks + 1
 
 
 async def test_before_the_first_look_nobody_is_refused_for_good() -> None:
