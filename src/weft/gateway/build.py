@@ -15,6 +15,7 @@ from weft.errors import MissingExtraError, UsageError
 from weft.gateway.access.desk import Desk
 from weft.gateway.app import Gateway
 from weft.gateway.bounds import BodyStage
+from weft.gateway.cache.build import cache_of, corpus_of
 from weft.gateway.choices import Choices
 from weft.gateway.chosen import Chosen
 from weft.gateway.description import describe
@@ -588,6 +589,8 @@ def stages_of(assembly: Assembly) -> StagesOf:
             found.append(TransformStage(rule, whole=whole))
         if limits is not None and gateway is not None and (limit := limits.stage(gateway, rule)) is not None:
             found.append(limit)
+        if (cache := cache_of(assembly, rule)) is not None:
+            found.append(cache)
         if any(version.spec.mirror for version in versions):
             mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)
             assembly.on_stop.append(mirror.stop)
@@ -641,7 +644,7 @@ def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
         key,
         "",
         contract,
-        scoped(contract, call),
+        corpus_of(assembly).noting(scoped(contract, call)) if contract.name == "dataprep" else scoped(contract, call),
         stream if contract.streams else None,
         contract.operations,
         unsupported=ignored_fields(info, plain(placed.config)),

@@ -91,6 +91,7 @@ class Guarded:
                 operation=self._operation,
                 wire=self._wire,
                 model=self._model,
+                answer=self._answer,
             )
         )
 

@@ -41,9 +41,10 @@ class Passage:
         operation: Of the contract; None: an upstream.
         wire: The contract's route by which it came, which decides the form of body and reply; None: an upstream.
         model: As the caller wrote it: ``chatqna``, ``chatqna@2``; empty: by path alone.
+        answer: What answers behind all stages, for a stage whose reply costs the target nothing.
     """
 
-    __slots__ = ("_body", "_exchange", "context", "model", "operation", "request", "rule", "target", "wire")
+    __slots__ = ("_body", "_exchange", "answer", "context", "model", "operation", "request", "rule", "target", "wire")
 
     def __init__(
         self,
@@ -55,8 +56,9 @@ class Passage:
         operation: Operation | None = None,
         wire: Route | None = None,
         model: str = "",
+        answer: Proceed | None = None,
     ) -> None:
-        self.request, self.context, self.rule = request, context, rule
+        self.request, self.context, self.rule, self.answer = request, context, rule, answer
         self.target, self.operation, self.wire, self.model = target, operation, wire, model
         self._body: dict[str, Any] | None = None
         exchange = request.scope

@@ -72,6 +72,7 @@ def check_front(
         return
     for rule in front.routes:
         check_schema(rule, problems)
+        _check_embedder(rule, placed, components, problems)
         keys = spec.served.get(rule.target, (rule.target,))
         known = [asked for key in keys if (asked := _asked(rule, key, plans, placed, components)) is not None]
         for asked in known:
@@ -81,6 +82,34 @@ def check_front(
     if front.auth is not None:
         for role, condition in front.auth.roles.items():
             compile_rule(condition, problems, what=f"the condition of role '{role}'", names=ROLE_NAMES)
+
+
+def _check_embedder(
+    rule: RouteSpec, placed: Mapping[str, Placed], components: Components, problems: Problems
+) -> None:
+    """Check that what a route's cache compares questions with is there, and makes vectors."""
+    cache = rule.cache
+    if cache is None or cache.embedder is None:
+        return
+    able = [key for key, service in sorted(placed.items()) if _embeds(service, components)]
+    if cache.embedder not in able:
+        is_there = cache.embedder in placed
+        problems.add(
+            "wrong-contract" if is_there else "unknown-service",
+            f"'{cache.embedder}' makes no vectors" if is_there else f"there is no service '{cache.embedder}'",
+            cache.marks.value("embedder"),
+            help=did_you_mean(cache.embedder, able, what="embedders"),
+        )
+
+
+def _embeds(service: Placed, components: Components) -> bool:
+    if service.megaservice is not None:
+        return False
+    try:
+        info = components.get(service.component, folder=service.folder)
+        return components.contract_of(info, service.config).name == "embedding"
+    except ComponentError:
+        return False  # reported where the service is
 
 
 def check_route(rule: RouteSpec, asked: Asked | None, problems: Problems) -> None:

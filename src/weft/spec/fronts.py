@@ -38,14 +38,15 @@ MAX_PORT: Final = 65_535
 
 RESERVED_PATHS: Final = frozenset(
     {
-        "/", "/docs", "/health", "/login", "/metrics", "/openapi.json", "/v1/accounts", "/v1/audit", "/v1/health_check",
-        "/v1/keys", "/v1/models",
+        "/", "/docs", "/health", "/login", "/mcp", "/metrics", "/openapi.json", "/v1/accounts", "/v1/audit",
+        "/v1/health_check", "/v1/keys", "/v1/messages", "/v1/models", "/v1/responses",
     }
 )  # fmt: skip
 """Paths at which a gateway answers itself."""
 
 RESERVED_FOLDERS: Final = (
-    "/health/", "/login/", "/static/", "/v1/accounts/", "/v1/audit/", "/v1/keys/", "/v1/models/", "/v1/registry/", "/weft/",
+    "/health/", "/login/", "/static/", "/v1/accounts/", "/v1/audit/", "/v1/keys/", "/v1/messages/", "/v1/models/",
+    "/v1/registry/", "/v1/responses/", "/weft/",
 )  # fmt: skip
 """Below these, too."""
 
@@ -127,12 +128,22 @@ def _route(spec: RouteSpec, problems: Problems) -> None:
     check_upstream_path(spec, problems)
     if spec.methods and spec.upstream is None:
         problems.add("conflicting-keys", "'methods' goes with 'upstream'", marks.key("methods"))
-    if spec.cache is not None and (spec.cache.semantic is None) != (spec.cache.embedder is None):
+    if (
+        spec.cache is not None
+        and (spec.cache.semantic is None) != (spec.cache.embedder is None)
+        and not spec.cache.marks.faulty & {"semantic", "embedder"}
+    ):
         problems.add(
             "missing-key",
             "'semantic' and 'embedder' go together",
             spec.cache.marks.here,
             help="cache: {semantic: 0.95, embedder: SERVICE}",
+        )
+    if spec.cache is not None and spec.upstream is not None:
+        problems.add(
+            "conflicting-keys",
+            "'cache' is for megaservices and services: what an upstream's replies depend on is not known here",
+            marks.key("cache"),
         )
 
 

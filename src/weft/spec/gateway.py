@@ -207,6 +207,10 @@ class CacheSpec:
     max_entries: int = field(
         default=10_000, metadata=key(keys.Whole("a number of replies", 1, 10_000_000), "Kept at most.")
     )
+    max_bytes: int = field(
+        default=268_435_456,
+        metadata=key(keys.Whole("a number of bytes", 65_536, 1 << 40), "Of all that is kept, at most."),
+    )
     marks: Marks = _marks()
 
 
