@@ -285,3 +285,14 @@ async def raw(house: House, caller: str, target: str, body: str) -> int:
 async def test_the_texts_share_no_word() -> None:
     """What is looked for in replies is told apart."""
     assert "rocket" not in RIVAL_TEXT + STAFF_TEXT
+
+
+async def test_a_caller_is_told_of_the_models_that_they_may_ask(house: House) -> None:
+    """What a role keeps from a caller is in no list, and is not there by its name."""
+    for caller, names in (("ann", {"library", "llm"}), ("bob", {"library"})):
+        _, listed = await house.send(caller, "GET", "/v1/models")
+        chats = {entry["id"] for entry in listed["data"] if entry["contract"] == "chat"}
+        assert chats == names
+        status, reply = await house.send(caller, "GET", "/v1/models/llm")
+        assert status == (200 if "llm" in names else 404)
+        assert status == 200 or "llm" not in json.dumps(reply).replace("'llm'", "")

@@ -278,21 +278,32 @@ class Gateway:
 
     async def _list(self, request: Request, context: Context) -> Response:
         return _json(
-            ModelList([entry for targets in self._targets.values() for entry in self._entries(targets)])
+            ModelList(
+                [
+                    entry
+                    for targets in self._targets.values()
+                    for entry in self._entries(targets)
+                    if self._shows(entry.id, context)
+                ]
+            )
         )
 
     async def _show(self, request: Request, context: Context) -> Response:
         wanted = named(request).get("model", "")
         names: list[str] = []
         for targets in self._targets.values():
-            names += targets.names()
-            if (found := targets.find(wanted)) is not None:
+            names += [name for name in targets.names() if self._shows(name, context)]
+            if (found := targets.find(wanted)) is not None and self._shows(found.name, context):
                 return _json(msgspec.structs.replace(self._entry(found), id=wanted))
         raise ModelNotFoundError(
             f"there is no model '{wanted}' here",
             param="model",
             hint=did_you_mean(wanted, names, what="models"),
         )
+
+    def _shows(self, name: str, context: Context) -> bool:
+        """Whether a caller is told of a model: only of those that they may ask."""
+        return self.front is None or self.front.lets_in(name, context.identity)
 
     def _entries(self, targets: Targets) -> list[ModelEntry]:
         return [self._entry(targets.get(name)) for name in targets.names()]
