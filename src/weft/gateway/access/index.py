@@ -76,7 +76,7 @@ class KeyIndex:
         self._used: dict[str, float] = {}
         self._revision = 0
         self._fresh_at: float | None = None
-        self._used_written_at = clock()
+        self._used_written_at = self._look_again_at = clock()
         self._watch: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self.trouble = ""
@@ -165,9 +165,10 @@ class KeyIndex:
         try:
             return self.find(shown)
         except UnknownKeyError as error:
-            looked_at = self._fresh_at
-            if not error.is_whole or self.trouble or looked_at is None or self._clock() - looked_at < LOOK_S:
+            now_s = self._clock()
+            if not error.is_whole or self.trouble or now_s < self._look_again_at:
                 raise
+            self._look_again_at = now_s + LOOK_S
         with suppress(UnavailableError):  # it has been said; the key is not known
             await self.refresh()
         return self.find(shown)
