@@ -23,6 +23,7 @@ COMMANDS = {
     "models": "List, fetch and remove model files; switch a running model.",
     "components": "List the components that are installed.",
     "registry": "List, add and remove live services.",
+    "gateway": "See what a gateway serves; promote a version, go back, reload.",
     "keys": "Make, list, rotate and revoke API keys.",
     "accounts": "Invite people, list and remove accounts, reset passwords.",
     "audit": "Show and verify the audit log.",

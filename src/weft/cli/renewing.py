@@ -137,11 +137,15 @@ class Alone:
 
     Args:
         reader: Reads them.
+
+    Attributes:
+        assembly: Of what runs.
+        renewal: Takes the files in.
     """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._assembly = reader.first.running.assembly()
+        self.assembly = reader.first.running.assembly()
         self._succession: Succession | None = None
         self.renewal = Renewal(
             reader.first,
@@ -152,6 +156,14 @@ class Alone:
             watches=reader.watches,
         )
 
+    def files(self) -> list[Path]:
+        """The files to look at, of what runs."""
+        return self._reader.files(self._reader.first)
+
+    def application(self) -> Application:
+        """What is served first."""
+        return self._reader.first.running.gateway(self.assembly, reloads=self.renewal)
+
     def run(
         self,
         doors: Sequence[Door],
@@ -160,16 +172,20 @@ class Alone:
         on_ready: Callable[[], object],
     ) -> int:
         """Serve until it is told to stop; the exit status."""
-        first = self._reader.first.running
-        app = first.gateway(self._assembly, reloads=self.renewal)
         options: dict[str, Any] = {}
-        if (drain := first.drain()) is not None:
+        if (drain := self._reader.first.running.drain()) is not None:
             options = {"drain_timeout_s": drain.timeout_s, "drain_delay_s": drain.delay_s}
         return run_single(
-            app, doors, on_started=on_started, on_ready=on_ready, on_serving=self._begin, **options
+            self.application(),
+            doors,
+            on_started=on_started,
+            on_ready=on_ready,
+            on_serving=self.begin,
+            **options,
         )
 
-    def _begin(self, serving: Serving) -> Callable[[], Awaitable[object]]:
+    def begin(self, serving: Serving) -> Callable[[], Awaitable[object]]:
+        """Take in what the files say from now on; what this gives ends that."""
         self._succession = Succession(serving)
         self.renewal.begin()
         return self.renewal.stop
@@ -179,12 +195,12 @@ class Alone:
         made: list[Assembly] = []
 
         async def make() -> Application:
-            made.append(await _assembled(reading.running, self._assembly))
+            made.append(await _assembled(reading.running, self.assembly))
             return reading.running.gateway(made[0], reloads=self.renewal)
 
         await self._succession.prepare(make)
         self._succession.commit()
-        self._assembly = made[0]
+        self.assembly = made[0]
 
 
 async def _assembled(running: Running, before: Assembly) -> Assembly:
@@ -199,14 +215,15 @@ def supervised(reader: Reader) -> Callable[[Supervisor], Renewal[Reading]]:
         async def take(reading: Reading) -> None:
             await supervisor.replace(process_specs(reading.running, reading.plans))
 
-        return Renewal(
+        found = Renewal(
             reader.first,
             read=reader.read,
             take=take,
             files=reader.files,
             log=supervisor.log,
-            told=supervisor.inform,
             watches=reader.watches,
         )
+        found.listeners.append(supervisor.inform)
+        return found
 
     return renewal

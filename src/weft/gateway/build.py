@@ -37,7 +37,7 @@ from weft.gateway.upstream.fallback import FallbackStage, Way
 from weft.gateway.upstream.routes import Upstreams
 from weft.gateway.upstream.watching import Watch, backends_of
 from weft.gateway.versions.mirror import MirrorStage
-from weft.gateway.versions.reporting import report_reloads
+from weft.gateway.versions.reporting import Recorder, report_reloads
 from weft.gateway.versions.routes import rollout_routes
 from weft.gateway.versions.stage import VersionStage, versions_of
 from weft.host import Host
@@ -409,8 +409,9 @@ def gateway(
     live.add_routes(app)
     if reloads is not None:
         is_first = process in ("", "gateway", "gateway-1")
-        report_reloads(app, reloads, assembly.metrics, is_first=is_first)
-        rollout_routes(app, assembly.spec, reloads, assembly.folder)
+        recorder = Recorder(assembly.desk.audit if assembly.desk is not None else None, assembly.log)
+        report_reloads(app, reloads, assembly.metrics, recorder, is_first=is_first)
+        rollout_routes(app, assembly.spec, reloads, recorder, assembly.folder)
     documentation_routes(app)
     add_pages(app, login)
     if front is not None:

@@ -70,6 +70,7 @@ class AskedReloads:
     def __init__(self, tell: Callable[[Answer], object]) -> None:
         self._tell = tell
         self._status = ReloadStatus("", 0)
+        self.listeners: list[Callable[[ReloadStatus], object]] = []
         self._asked: dict[int, asyncio.Future[ReloadStatus]] = {}
         self._numbers = count(1)
 
@@ -91,6 +92,8 @@ class AskedReloads:
     def know(self, status: ReloadStatus, number: int = 0) -> None:
         """Be told how the reloads stand, and, with a number, that what was asked for is done."""
         self._status = status
+        for listener in self.listeners:
+            listener(status)
         asked = self._asked.get(number)
         if asked is not None and not asked.done():
             asked.set_result(status)

@@ -52,7 +52,13 @@ class ReloadStatus(Struct, omit_defaults=True):
 
 
 class Reloads(Protocol):
-    """How a process has what it serves taken in anew."""
+    """How a process has what it serves taken in anew.
+
+    Attributes:
+        listeners: Called with the status whenever it has changed.
+    """
+
+    listeners: list[Callable[[ReloadStatus], object]]
 
     @property
     def status(self) -> ReloadStatus:
@@ -110,7 +116,6 @@ class Renewal(Generic[E]):
         take: Has an edition take the place of what runs, or raises and leaves everything as it was.
         files: The files of an edition.
         log: Where reloads are told.
-        told: Called with the status whenever it has changed.
         watches: Whether the files are looked at; else only who asks has them taken in.
     """
 
@@ -122,11 +127,11 @@ class Renewal(Generic[E]):
         take: Callable[[E], Awaitable[None]],
         files: Callable[[E], list[Path]],
         log: Log,
-        told: Callable[[ReloadStatus], object] | None = None,
         watches: bool = True,
     ) -> None:
         self._running, self._read, self._take, self._files = running, read, take, files
-        self._log, self._told, self._watches = log, told or _unheard, watches
+        self._log, self._watches = log, watches
+        self.listeners: list[Callable[[ReloadStatus], object]] = []
         self._status = ReloadStatus(running.digest, int(time.time()), notes=list(running.notes))
         self._lock = asyncio.Lock()
         self._seen = stamps(files(running))
@@ -205,7 +210,7 @@ class Renewal(Generic[E]):
         self._status = ReloadStatus(
             edition.digest, int(time.time()), self._status.number + 1, notes=list(edition.notes)
         )
-        self._told(self._status)
+        self._tell()
 
     def _failed(self, error: Exception) -> None:
         words = str(error) if isinstance(error, WeftError) else f"{type(error).__name__}: {error}"
@@ -221,8 +226,8 @@ class Renewal(Generic[E]):
     def _say(self, **fields: Any) -> None:
         for name, value in fields.items():
             setattr(self._status, name, value)
-        self._told(self._status)
+        self._tell()
 
-
-def _unheard(_status: ReloadStatus) -> None:
-    """Nobody is told."""
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener(self._status)

@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from weft.context import Context
+from weft.context import Context, Identity
 from weft.errors import ConflictError, InvalidRequestError, SpecError
+from weft.gateway.versions.reporting import Recorder
 from weft.gateway.versions.rollout import Change, Rollout, Step
 from weft.gateway.versions.rollouts import State
 from weft.gateway.versions.weights import ALL
@@ -99,13 +100,14 @@ class Return(Struct, forbid_unknown_fields=True):
     route: str
 
 
-def rollout_routes(app: Application, spec: Spec, reloads: Reloads, folder: Path) -> None:
+def rollout_routes(app: Application, spec: Spec, reloads: Reloads, recorder: Recorder, folder: Path) -> None:
     """Show what is served, take in the files, promote a version and go back.
 
     Args:
         app: Where the routes go.
         spec: What is served.
         reloads: Takes in the files.
+        recorder: Writes the audit log.
         folder: The data folder.
     """
     gateway = spec.gateway
@@ -127,7 +129,7 @@ def rollout_routes(app: Application, spec: Spec, reloads: Reloads, folder: Path)
             raise ConflictError(f"not reloaded, what ran before goes on: {status.error}")
         return _json(status)
 
-    async def changed(change: Callable[[], Step]) -> Response:
+    async def changed(event: str, by: Identity, change: Callable[[], Step]) -> Response:
         """Change the file, and take it in; if that fails, it is as it was."""
         async with editing:
             before = await asyncio.to_thread(rollout.file.text)
@@ -149,16 +151,21 @@ def rollout_routes(app: Application, spec: Spec, reloads: Reloads, folder: Path)
                     await reloads.reload()
                     raise ConflictError(f"the new weights could not be taken in: {status.error}")
             await asyncio.to_thread(step.keep)
+            await recorder.record(event, by, msgspec.to_builtins(step.change))
             return _json(step.change)
 
     async def promote(request: Request, context: Context) -> Response:
         asked = _decoded(request, Promotion)
-        by = context.identity.caller
-        return await changed(lambda: rollout.promote(asked.route, asked.version, asked.weight, by=by))
+        by = context.identity
+        return await changed(
+            "version.promoted",
+            by,
+            lambda: rollout.promote(asked.route, asked.version, asked.weight, by=by.caller),
+        )
 
     async def rollback(request: Request, context: Context) -> Response:
         asked = _decoded(request, Return)
-        return await changed(lambda: rollout.rollback(asked.route))
+        return await changed("version.rolled-back", context.identity, lambda: rollout.rollback(asked.route))
 
     _add(app, _examples(gateway.routes), show=show, reload=reload, promote=promote, rollback=rollback)
 
