@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from types import TracebackType
@@ -27,7 +27,7 @@ from weft.http.connect import AddressGuard, Dialer, Origin, is_direct, parse_url
 from weft.http.deadlines import Deadlines
 from weft.http.message import Headers
 from weft.http.outbox import Outbox
-from weft.http.pool import Answer, DiedBeforeReply, Pool
+from weft.http.pool import Answer, ClientConnection, DiedBeforeReply, Pool
 from weft.http.wire import ReplyHead, encode_headers, encode_lines
 
 HeaderLines: TypeAlias = Sequence[tuple[str, str]] | bytes
@@ -454,13 +454,59 @@ class Endpoint:
             is_resendable: May be sent twice.
             is_head_request: The reply has no body, whatever its head says.
         """
-        return await self._exchange(
+        pool = self._pool
+        connection = pool.take(started) if pool is not None else None
+        if connection is None:
+            return await self._relay(
+                path, message, started, deadline, idle_timeout_s, is_resendable, is_head_request
+            )
+        # What _exchange does, for the way that nearly every request takes.
+        connection.endpoint, connection.started = self.url + path, started
+        waiter = connection.send_for(
+            message,
+            deadline,
+            _WHOLE_BYTES,
+            is_head_request=is_head_request,
+            is_stream=True,
+            takes_whole=True,
+            idle_timeout_s=idle_timeout_s,
+        )
+        try:
+            return await waiter
+        except DiedBeforeReply as error:
+            if not is_resendable:
+                raise self._unreachable(path, started, error) from error
+        except ServiceError as error:
+            raise error.at(
+                endpoint=self.url + path, elapsed_s=time.monotonic() - started
+            ) from error.__cause__
+        except BaseException:
+            self._give_up(connection, waiter)
+            raise
+        return await self._relay(
+            path, message, started, deadline, idle_timeout_s, False, is_head_request, is_fresh=True
+        )
+
+    def _relay(
+        self,
+        path: str,
+        message: bytes,
+        started: float,
+        deadline: float,
+        idle_timeout_s: float,
+        is_resendable: bool,
+        is_head_request: bool,
+        *,
+        is_fresh: bool = False,
+    ) -> Awaitable[tuple[ReplyHead, bytes | ReplyBody]]:
+        return self._exchange(
             path,
             message,
             started,
             deadline,
             _WHOLE_BYTES,
             is_resendable,
+            is_fresh=is_fresh,
             is_head_request=is_head_request,
             is_stream=True,
             takes_whole=True,
@@ -516,13 +562,17 @@ class Endpoint:
                     endpoint=self.url + path, elapsed_s=time.monotonic() - started
                 ) from error.__cause__
             except BaseException:
-                # Cancelled. A reply that came just before has given the connection back already; another may hold it.
-                if waiter is None or not waiter.done() or waiter.cancelled():
-                    if connection is not None:
-                        connection.drop()
-                elif waiter.exception() is None and isinstance(body := waiter.result()[1], ReplyBody):
-                    body.close()
+                self._give_up(connection, waiter)
                 raise
+
+    @staticmethod
+    def _give_up(connection: ClientConnection | None, waiter: asyncio.Future[Answer] | None) -> None:
+        """Cancelled. A reply that came just before has given the connection back already; another may hold it."""
+        if waiter is None or not waiter.done() or waiter.cancelled():
+            if connection is not None:
+                connection.drop()
+        elif waiter.exception() is None and isinstance(body := waiter.result()[1], ReplyBody):
+            body.close()
 
     def _unreachable(self, path: str, started: float, error: Exception) -> UnreachableError:
         unreachable = UnreachableError(f"the connection ended before the reply ({error})")

@@ -77,6 +77,8 @@ class Attempts(Generic[T]):
         random: Between 0 and 1, for the jitter of pauses.
 
     Attributes:
+        budget: Of the process.
+        hedges: Whether a second address is asked beside a slow one.
         retried, hedged: How often, since the start.
     """
 
@@ -90,10 +92,11 @@ class Attempts(Generic[T]):
         discard: Callable[[T], None] = keep,
         random: Callable[[], float] = random.random,
     ) -> None:
-        self._replicas, self._budget, self._clock = replicas, budget, clock
+        self._replicas, self.budget, self._clock = replicas, budget, clock
         self._judge, self._discard, self._random = judge, discard, random
         spec = replicas.spec
         self._most, self._hedge_after_s = spec.attempts, spec.hedge_after_s
+        self.hedges = spec.hedge_after_s is not None and len(replicas.all) > 1
         self.retried = self.hedged = 0
 
     async def ask(
@@ -112,45 +115,79 @@ class Attempts(Generic[T]):
 
         Raises: what the last one raised.
         """
-        self._budget.deposit()
+        self.budget.deposit()
         tried: list[Replica] = []
-        hedges = repeatable and self._hedge_after_s is not None and len(self._replicas.all) > 1
+        hedges = repeatable and self.hedges
+        try:
+            if hedges:
+                outcome = await self._twice(send, key, tried)
+            else:
+                outcome = await self._once(send, key, tried)
+        except RequestError as error:
+            return await self.again(
+                send, error, tried, key=key, repeatable=repeatable, deadline_ns=deadline_ns
+            )
+        if outcome[2] is None:
+            return outcome[0], outcome[1]
+        return await self.again(send, outcome, tried, key=key, repeatable=repeatable, deadline_ns=deadline_ns)
+
+    async def again(
+        self,
+        send: Asking[T],
+        failed: RequestError | Tried[T],
+        tried: list[Replica],
+        *,
+        key: bytes = b"",
+        repeatable: bool = False,
+        deadline_ns: int | None = None,
+    ) -> tuple[T, Replica]:
+        """What :meth:`ask` does after a first failure; for those who ask the first time themselves.
+
+        Args:
+            send: Asks one.
+            failed: What was raised, and has been counted; or what came, still counted as under way.
+            tried: Who was asked.
+            key: As there.
+            repeatable: As there.
+            deadline_ns: As there.
+        """
         attempt = 1
         while True:
-            raised: RequestError | None = None
-            try:
-                if hedges:
-                    result, replica, fault = await self._twice(send, key, tried)
-                else:
-                    result, replica, fault = await self._once(send, key, tried)
-            except RequestError as error:
-                raised = fault = error
+            fault = failed if isinstance(failed, RequestError) else failed[2]
             if fault is None:
-                return result, replica
+                return failed[0], failed[1]  # type: ignore[index]  # it is no error, or it were its own fault
             pause_s = self._pause(fault, attempt, tried, repeatable=repeatable, deadline_ns=deadline_ns)
             if pause_s is None:
-                if raised is not None:
-                    raise raised
-                return result, replica
-            if raised is None:
-                self._discard(result)
-                self._replicas.failed(replica, fault)
+                if isinstance(failed, RequestError):
+                    raise failed
+                return failed[0], failed[1]
+            if not isinstance(failed, RequestError):
+                self._discard(failed[0])
+                self._replicas.failed(failed[1], fault)
             if pause_s:
                 await self._clock.sleep(pause_s)
             self.retried += 1
             attempt += 1
+            try:
+                if repeatable and self.hedges:
+                    failed = await self._twice(send, key, tried)
+                else:
+                    failed = await self._once(send, key, tried)
+            except RequestError as error:
+                failed = error
 
     async def _once(self, send: Asking[T], key: bytes, tried: list[Replica]) -> Tried[T]:
         replica = self._replicas.choose(key, tried)
         tried.append(replica)
-        started_ns = self._clock.now_ns()
+        measures = self._replicas.measures
+        started_ns = self._clock.now_ns() if measures else 0
         try:
             result = await send(replica)
         except BaseException as error:
             self._replicas.failed(replica, error)
             raise
         fault = self._judge(result)
-        if fault is None:
+        if fault is None and measures:
             self._replicas.measured(replica, (self._clock.now_ns() - started_ns) * 1e-9)
         return result, replica, fault
 
@@ -160,7 +197,7 @@ class Attempts(Generic[T]):
         failed: list[asyncio.Future[Tried[T]]] = []
         try:
             done, under_way = await self._first(under_way, self._hedge_after_s)
-            if not done and len(tried) < len(self._replicas.all) and self._budget.withdraw():
+            if not done and len(tried) < len(self._replicas.all) and self.budget.withdraw():
                 self.hedged += 1
                 under_way.add(asyncio.ensure_future(self._once(send, key, tried)))
             while True:
@@ -223,7 +260,7 @@ class Attempts(Generic[T]):
             pause_s = min(BACKOFF_MOST_S, BACKOFF_S * 2.0**attempt) * self._random()
         if deadline_ns is not None and self._clock.now_ns() + pause_s * 1e9 >= deadline_ns:
             return None
-        return pause_s if self._budget.withdraw() else None
+        return pause_s if self.budget.withdraw() else None
 
 
 def may_help(fault: RequestError, *, repeatable: bool) -> bool:

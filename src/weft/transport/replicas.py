@@ -121,6 +121,8 @@ class Replicas:
 
     Attributes:
         all: Every address, in the order of the file.
+        uses_prefix: Whether :meth:`choose` looks at the key.
+        measures: Whether :meth:`measured` is of use.
     """
 
     def __init__(
@@ -137,6 +139,8 @@ class Replicas:
         self._turn = 0
         self._is_calm = True
         self._random = random
+        self.uses_prefix = spec.balance == "prefix" and len(self.all) > 1
+        self.measures = spec.balance == "latency" and len(self.all) > 1
         self._balance: Balance = least_busy
         if spec.balance == "latency":
             self._balance = Quickest()
@@ -147,11 +151,6 @@ class Replicas:
     def endpoints(self) -> list[Endpoint]:
         """All addresses."""
         return [replica.endpoint for replica in self.all]
-
-    @property
-    def uses_prefix(self) -> bool:
-        """Whether :meth:`choose` looks at the key."""
-        return self.spec.balance == "prefix" and len(self.all) > 1
 
     def choose(self, key: bytes = b"", avoid: Collection[Replica] = ()) -> Replica:
         """The replica for one request; it has one more under way now.
@@ -190,8 +189,7 @@ class Replicas:
 
     def measured(self, replica: Replica, elapsed_s: float) -> None:
         """A reply, or its first part, came after so long."""
-        if len(self.all) > 1:
-            Quickest.observe(replica, elapsed_s, self._clock.now_ns())
+        Quickest.observe(replica, elapsed_s, self._clock.now_ns())
 
     def succeeded(self, replica: Replica) -> None:
         """The request was answered."""
@@ -222,8 +220,9 @@ class Replicas:
         now_ns = self._clock.now_ns()
         self._count(replica, now_ns)
         replica.faults += 1
-        # What fails at once must not be taken for quick.
-        Quickest.observe(replica, max(Quickest.FAILED_S, replica.latency_s), now_ns)
+        if self.measures:
+            # What fails at once must not be taken for quick.
+            Quickest.observe(replica, max(Quickest.FAILED_S, replica.latency_s), now_ns)
         if replica.on_trial or replica.failed >= FAILURES or self._is_outlier(replica):
             self._eject(replica, now_ns)
 

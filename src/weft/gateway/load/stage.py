@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from weft.errors import OverloadedError, RequestError, UnavailableError
 from weft.gateway.beginning import begin
@@ -66,7 +66,9 @@ class LoadStage:
                 await begin(reply)
         except RequestError as error:
             if self._is_adaptive:
-                place.measured(was_refused=isinstance(error, OverloadedError | UnavailableError), is_good=False)
+                place.measured(
+                    was_refused=isinstance(error, OverloadedError | UnavailableError), is_good=False
+                )
             place.leave()  # whoever is asked instead does not need it
             raise
         if self._is_adaptive:
@@ -102,10 +104,10 @@ class TimeStage:
         assert rule.timeout_s is not None  # a route without a limit has no such stage
         self._timeout_s = rule.timeout_s
 
-    async def __call__(self, passage: Passage, proceed: Proceed) -> Reply:
+    def __call__(self, passage: Passage, proceed: Proceed) -> Awaitable[Reply]:
         """See :class:`weft.gateway.passage.Stage`."""
         passage.context.shorten(self._timeout_s)
-        return await proceed(passage)
+        return proceed(passage)
 
 
 def _priority(spec: LoadSpec) -> Callable[[Passage], bool]:

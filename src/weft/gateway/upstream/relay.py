@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from functools import partial
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 from weft.context import Context
@@ -23,7 +24,7 @@ from weft.serve.application import CLIENT_GONE, named
 from weft.serve.problems import Place, as_request_error, error_event
 from weft.serve.streams import DEADLINE_GRACE_S
 from weft.spec.gateway import RouteSpec
-from weft.transport.attempts import Attempts, Budget
+from weft.transport.attempts import Asking, Attempts, Budget, Tried
 from weft.transport.balance import beginning
 from weft.transport.clock import Clock
 from weft.transport.replicas import Replica, Replicas
@@ -42,12 +43,8 @@ _NO_BODY: Final = frozenset({"GET", "HEAD", "DELETE"})
 _SEGMENT = re.compile(r"\{([^{}]*)\}")
 
 
-class Sent(NamedTuple):
-    """A reply as far as it is here: whole, or its body is on its way."""
-
-    head: ReplyHead
-    payload: bytes | ReplyBody
-    url: str
+Sent: TypeAlias = tuple[ReplyHead, bytes | ReplyBody]
+"""A reply as far as it is here: whole, or its body is on its way."""
 
 
 class Relay:
@@ -90,34 +87,63 @@ class Relay:
         Raises:
             ServiceError: It cannot be reached, breaks HTTP's rules, or does not answer in time.
         """
-        request, context, breaker = passage.request, passage.context, self.breaker
+        request, context, breaker, replicas = passage.request, passage.context, self.breaker, self.replicas
         body = request.body
         if body is None:
             body = await request.read()
-        path = self._target(request)
-        lines = self._lines(request, context, body)
-        key = beginning(body, self.replicas.spec.prefix_chars) if self.replicas.uses_prefix else b""
-        deadline = context.deadline
-
-        async def send(replica: Replica) -> Sent:
-            return await self._send(replica, request.method, path, lines, deadline)
-
+        method = request.method
+        send = partial(
+            self._send, method, self._target(request), self._lines(request, context, body), context
+        )
+        key = beginning(body, replicas.spec.prefix_chars) if replicas.uses_prefix else b""
         is_admitted = False
         try:
             breaker.admit()
             is_admitted = True
-            sent, replica = await self.attempts.ask(
-                send,
-                key=key,
-                repeatable=request.method in IDEMPOTENT or self.replicas.spec.idempotent,
-                deadline_ns=int(deadline * 1e9) if deadline is not None else None,
-            )
+            if self.attempts.hedges:
+                sent, replica = await self._asked(send, key, method, context)
+            else:
+                # What the attempts do, for the way that nearly every request takes.
+                self.attempts.budget.deposit()
+                replica = replicas.choose(key)
+                started = time.monotonic() if replicas.measures else 0.0
+                try:
+                    sent = await send(replica)
+                except BaseException as error:
+                    replicas.failed(replica, error)
+                    if not isinstance(error, RequestError):
+                        raise
+                    sent, replica = await self._asked(send, key, method, context, (error, replica))
+                else:
+                    if sent[0].status in ELSEWHERE:
+                        failed = (sent, replica, _fault(sent))
+                        sent, replica = await self._asked(send, key, method, context, (failed, replica))
+                    elif replicas.measures:
+                        replicas.measured(replica, time.monotonic() - started)
         except BaseException as error:
             if is_admitted:
                 breaker.settle(error)
             self.place.name(error)
             raise
         return self._reply(passage, sent, replica)
+
+    def _asked(
+        self,
+        send: Asking[Sent],
+        key: bytes,
+        method: str,
+        context: Context,
+        failed: tuple[RequestError | Tried[Sent], Replica] | None = None,
+    ) -> Awaitable[tuple[Sent, Replica]]:
+        """Ask as often, and as many, as the file allows, after a first failure or from the beginning."""
+        deadline_ns = int(context.deadline * 1e9) if context.deadline is not None else None
+        repeatable = method in IDEMPOTENT or self.replicas.spec.idempotent
+        if failed is None:
+            return self.attempts.ask(send, key=key, repeatable=repeatable, deadline_ns=deadline_ns)
+        what, replica = failed
+        return self.attempts.again(
+            send, what, [replica], key=key, repeatable=repeatable, deadline_ns=deadline_ns
+        )
 
     def _target(self, request: Request) -> str:
         path = self._path if self._is_fixed else self._filled(request)
@@ -131,16 +157,17 @@ class Relay:
             return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (lines, own, len(body), body)
         return b"%bx-request-id: %b\r\n\r\n" % (lines, own)
 
-    async def _send(
-        self, replica: Replica, method: str, path: str, lines: bytes, deadline: float | None
-    ) -> Sent:
+    def _send(
+        self, method: str, path: str, lines: bytes, context: Context, replica: Replica
+    ) -> Coroutine[Any, Any, Sent]:
         endpoint, started = replica.endpoint, time.monotonic()
         latest = started + self._timeout_s
+        deadline = context.deadline
         if deadline is not None and deadline < latest:
             latest = deadline
             if deadline <= started:
                 raise DeadlineError("the time allowed for the request was up", endpoint=endpoint.url)
-        head, payload = await endpoint.relay(
+        return endpoint.relay(
             path,
             endpoint.start(method, path) + lines,
             started,
@@ -149,7 +176,6 @@ class Relay:
             is_resendable=method in IDEMPOTENT,
             is_head_request=method == "HEAD",
         )
-        return Sent(head, payload, endpoint.url)
 
     def _filled(self, request: Request) -> str:
         """The upstream's path, with the values of the route's named segments."""
@@ -164,9 +190,9 @@ class Relay:
         return _SEGMENT.sub(value, self._path)
 
     def _reply(self, passage: Passage, sent: Sent, replica: Replica) -> Reply:
-        head, payload = sent.head, sent.payload
+        head, payload = sent
         headers, content_type = self._replies.fields(head)
-        fault = _fault(sent)
+        fault = _fault(sent) if head.status in ELSEWHERE else None
         if fault is not None or not self.breaker.is_calm:
             self.breaker.settle(fault)
         if isinstance(payload, bytes):
@@ -246,18 +272,18 @@ def is_events(content_type: str) -> bool:
 
 def _fault(sent: Sent) -> RequestError | None:
     """What a reply says about the server, if it is in trouble."""
-    status = sent.head.status
-    if status not in ELSEWHERE:
+    head = sent[0]
+    if head.status not in ELSEWHERE:
         return None
-    message = f"the upstream answered {status}"
-    if status == 429:
-        return OverloadedError(message, retry_after_s=wait_of(sent.head.headers.get("retry-after")))
-    return BackendStatusError(message, backend_status=status, endpoint=sent.url)
+    message = f"the upstream answered {head.status}"
+    if head.status == 429:
+        return OverloadedError(message, retry_after_s=wait_of(head.headers.get("retry-after")))
+    return BackendStatusError(message, backend_status=head.status)
 
 
 def _discard(sent: Sent) -> None:
-    if isinstance(sent.payload, ReplyBody):
-        sent.payload.close()
+    if isinstance(sent[1], ReplyBody):
+        sent[1].close()
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -78,6 +78,12 @@ class Watch:
         self._checks.append(HealthChecks(replicas, self._clock, on_change=changed))
         for replica in replicas.all:
             self._show(target, replica)
+            if replicas.measures:
+                self._metrics.gauge(
+                    "weft_backend_latency_seconds",
+                    "Of an address, the recent replies the most.",
+                    ("target", "endpoint"),
+                ).bind(target, replica.endpoint.url).follow(lambda replica=replica: replica.latency_s)
         if attempts is not None:
             counter = self._metrics.counter
             counter(
@@ -113,9 +119,6 @@ class Watch:
         gauge(
             "weft_backend_able", "Whether an address is asked: it is well, and not left alone.", labels
         ).bind(target, url).follow(lambda: float(replica.is_able(self._clock.now_ns())))
-        gauge("weft_backend_latency_seconds", "Of an address, the recent replies the most.", labels).bind(
-            target, url
-        ).follow(lambda: replica.latency_s)
         counter("weft_backend_requests_total", "Requests that an address answered or failed.", labels).follow(
             target, url, ask=lambda: replica.asked_total
         )
