@@ -197,7 +197,11 @@ async def test_a_hit_is_a_request_and_no_tokens(rig: FrontRig) -> None:
     limits = ", reserve: 100, limits: [{per: route, requests: 3/hour}, {per: route, tokens: 1000/day}]"
     await speaking(rig, SAID, routed(limits))
     left = [int((await post(rig)).headers["x-ratelimit-remaining-tokens"]) for _ in range(3)]
-    assert left == [900, 891, 891]  # each told with its own reservation of 100 taken; only the first used its 9
+    assert left == [
+        900,
+        891,
+        891,
+    ]  # each told with its own reservation of 100 taken; only the first used its 9
     assert (await post(rig)).status_code == 429
     assert len(model_of(rig).seen) == 1
 
@@ -231,7 +235,12 @@ async def test_an_answer_is_told_within_its_tenant_and_readers_only(rig: FrontRi
 
 @pytest.mark.parametrize(
     "forged",
-    [{"x-weft-tenant": "a"}, {"x-tenant": "a"}, {"x-weft-context": "a.anna.staff"}, {"x-weft-readers": "board"}],
+    [
+        {"x-weft-tenant": "a"},
+        {"x-tenant": "a"},
+        {"x-weft-context": "a.anna.staff"},
+        {"x-weft-readers": "board"},
+    ],
     ids=str,
 )
 async def test_headers_do_not_make_a_tenant(rig: FrontRig, forged: dict[str, str]) -> None:
