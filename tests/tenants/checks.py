@@ -102,7 +102,7 @@ LISTED: Final = [
             "            now_s < key.old_until and compare_digest": "            compare_digest",
             "        if key.revoked_at:\n            raise": "        if False:\n            raise",
             "        if key.expires_at and now_s >= key.expires_at:\n            raise": "        if False:\n            raise",
-            '        if self.trouble and self.is_stale:\n            raise UnavailableError(f"API keys cannot be checked now: {self.trouble}")\n        if key is None:': "        if key is None:",
+            '        if self._known.trouble and self.is_stale:\n            raise UnavailableError(f"API keys cannot be checked now: {self.trouble}")\n        if key is None:': "        if key is None:",
         },
     ),
     *_of(
@@ -163,7 +163,7 @@ LISTED: Final = [
             "        verifier=signer,\n        only_signed=True,": "        verifier=signer,",
             "verifier=verifier, only_signed=verifier is not None": "verifier=verifier",
             "assembly.refuse_strangers_tenants()": "pass",
-            "        scoped(contract, call),": "        call,",
+            "else scoped(contract, call)": "else call",
         },
     ),
     # Documents.

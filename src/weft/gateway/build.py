@@ -149,7 +149,9 @@ class Assembly:
             self.limits.store = before.limits.store  # what was used stays used
         self.desk: Desk | None = None
         if spec.gateway is not None:
-            self.desk = Desk(spec.gateway, folder=self.folder, secret=self.secret, log=log)
+            self.desk = Desk(
+                spec.gateway, folder=self.folder, secret=self.secret, log=log, lasting=self.lasting
+            )
 
     @property
     def spec(self) -> Spec:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from weft.errors import UnavailableError, UsageError
 from weft.gateway.access.audit import AuditLog, AuditRecord
 from weft.gateway.access.authenticator import GatewayAuthenticator, KeySource, ServiceSource
-from weft.gateway.access.index import KeyIndex
+from weft.gateway.access.index import KeyIndex, Known
 from weft.gateway.access.keys import KeyStore
 from weft.gateway.access.refusals import Refusals
 from weft.gateway.access.roles import Roles
@@ -54,6 +54,7 @@ class Desk:
         folder: The data folder.
         secret: Gives a secret by name.
         log: Of the process.
+        lasting: What outlives a reload of the files.
 
     Attributes:
         database: What lasts; a part that keeps something adds its schema.
@@ -64,7 +65,13 @@ class Desk:
     """
 
     def __init__(
-        self, spec: GatewaySpec, *, folder: Path, secret: Callable[[str], str | None], log: Log
+        self,
+        spec: GatewaySpec,
+        *,
+        folder: Path,
+        secret: Callable[[str], str | None],
+        log: Log,
+        lasting: dict[str, Any] | None = None,
     ) -> None:
         self._log, auth = log, spec.auth
         self.database = database_of(spec.state, folder, secret)
@@ -80,7 +87,11 @@ class Desk:
         )
         if auth.keys_:
             self.keys = KeyStore(self.database, self.audit)
-            self.index = KeyIndex(self.keys, log=log, stale_s=spec.state.stale_s)
+            # By its place: another database has other keys.
+            known = (lasting if lasting is not None else {}).setdefault(
+                f"keys {self.database.place}", Known()
+            )
+            self.index = KeyIndex(self.keys, log=log, stale_s=spec.state.stale_s, known=known)
             self.authenticator.sources.append(KeySource(self.index))
 
     def stage(self, rule: RouteSpec) -> AccessStage | None:

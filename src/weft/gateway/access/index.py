@@ -47,6 +47,25 @@ class UnknownKeyError(UnauthorizedError):
             )
 
 
+class Known:
+    """What is known of the keys; it outlives a reload of the gateway's files, for the database may be away just then.
+
+    Attributes:
+        keys: By id.
+        used: When keys were used that it is to be written down of.
+        revision: The last change that was taken in.
+        fresh_at: When that was asked for; None: never.
+        trouble: Why the database cannot be asked; empty while it can.
+    """
+
+    def __init__(self) -> None:
+        self.keys: dict[str, StoredKey] = {}
+        self.used: dict[str, float] = {}
+        self.revision = 0
+        self.fresh_at: float | None = None
+        self.trouble = ""
+
+
 class KeyIndex:
     """Finds the caller of a key.
 
@@ -56,9 +75,7 @@ class KeyIndex:
         stale_s: How long the known keys hold while it is away.
         now_s: The clock on the wall.
         clock: One that never goes back.
-
-    Attributes:
-        trouble: Why the database cannot be asked; empty while it can.
+        known: By the index whose place this one takes; None: nothing yet.
     """
 
     def __init__(
@@ -69,17 +86,20 @@ class KeyIndex:
         stale_s: float,
         now_s: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        known: Known | None = None,
     ) -> None:
         self._store, self._log, self._stale_s = store, log, stale_s
         self._now_s, self._clock = now_s, clock
-        self._keys: dict[str, StoredKey] = {}
-        self._used: dict[str, float] = {}
-        self._revision = 0
-        self._fresh_at: float | None = None
+        self._known = known or Known()
+        self._keys = self._known.keys
         self._used_written_at = self._look_again_at = clock()
         self._watch: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self.trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the database cannot be asked; empty while it can."""
+        return self._known.trouble
 
     def __len__(self) -> int:
         return sum(not key.revoked_at for key in self._keys.values())
@@ -92,7 +112,7 @@ class KeyIndex:
             UnavailableError: The database has been away for so long that nobody can know.
         """
         key = self._keys.get(shown[ID_START:ID_END])
-        if self.trouble and self.is_stale:
+        if self._known.trouble and self.is_stale:
             raise UnavailableError(f"API keys cannot be checked now: {self.trouble}")
         if key is None:
             raise UnknownKeyError(shown)
@@ -108,7 +128,7 @@ class KeyIndex:
             raise UnauthorizedError("this API key has expired", hint="ask who made it for another one")
         if now_s - key.used_at > USED_COARSE_S:
             key.used_at = now_s
-            self._used[key.id] = now_s
+            self._known.used[key.id] = now_s
         return key.identity
 
     def holding(self, key_id: str) -> Identity | None:
@@ -127,7 +147,8 @@ class KeyIndex:
     @property
     def is_stale(self) -> bool:
         """Whether what is known is too old to go by, or nothing is known yet."""
-        return self._fresh_at is None or self._clock() - self._fresh_at > self._stale_s
+        fresh_at = self._known.fresh_at
+        return fresh_at is None or self._clock() - fresh_at > self._stale_s
 
     async def refresh(self) -> None:
         """Take in what has changed.
@@ -137,23 +158,23 @@ class KeyIndex:
             UnavailableError: The database is away.
         """
         async with self._turn:
-            asked_at = self._clock()
+            known, asked_at = self._known, self._clock()
             try:
-                changed = await self._store.changed_since(self._revision)
+                changed = await self._store.changed_since(known.revision)
             except UnavailableError as error:
-                if not self.trouble:
+                if not known.trouble:
                     self._log.warning(
                         f"API keys cannot be looked after: {error.message}; those known hold for {self._stale_s:g} s more"
                     )
-                self.trouble = error.message
+                known.trouble = error.message
                 raise
-            if self.trouble:
+            if known.trouble:
                 self._log.info("API keys are looked after again")
-                self.trouble = ""
-            self._fresh_at = asked_at
+                known.trouble = ""
+            known.fresh_at = asked_at
             for key in changed:
-                self._keys[key.id] = key
-                self._revision = key.revision
+                known.keys[key.id] = key
+                known.revision = max(known.revision, key.revision)
 
     async def find_new(self, shown: str) -> Identity:
         """As :meth:`find`, but a key that is not known yet is looked for: it holds as soon as it is made.
@@ -206,15 +227,16 @@ class KeyIndex:
                 # Another gateway was updated and has changed the tables: what is known holds for its time.
                 if not self.trouble:
                     self._log.warning(f"API keys cannot be looked after: {error.message}")
-                self.trouble = error.message
+                self._known.trouble = error.message
 
     async def _write_used(self) -> None:
         self._used_written_at = self._clock()
-        used, self._used = self._used, {}
+        known = self._known
+        used, known.used = known.used, {}
         if not used:
             return
         try:
             await self._store.note_used(used)
         except UnavailableError:
-            self._used = used | self._used
+            known.used = used | known.used
             raise

@@ -13,7 +13,7 @@ from accesskit import Opener, Wall
 from weft.context import Identity
 from weft.errors import ConflictError, InvalidRequestError, NotFoundError, UnauthorizedError, UnavailableError
 from weft.gateway.access.audit import AuditLog
-from weft.gateway.access.index import LOOK_S, USED_COARSE_S, KeyIndex
+from weft.gateway.access.index import LOOK_S, USED_COARSE_S, KeyIndex, Known
 from weft.gateway.access.keys import KeyStore, NewKey, StoredKey
 from weft.gateway.access.secret import digest_of, is_whole, new_id, new_key
 from weft.serve.log import Log
@@ -228,6 +228,9 @@ class Away(KeyStore):
             raise UnavailableError("the database db/front cannot be reached: refused")
         return [key for key in self.stored if key.revision > revision]
 
+    async def note_used(self, used: dict[str, float]) -> None:
+        raise UnavailableError("the database db/front cannot be reached: refused")
+
 
 def stored(secret: str) -> StoredKey:
     key_id = secret[5:17]
@@ -299,3 +302,20 @@ def test_nothing_that_is_shown_can_do_more_than_be_refused(shown: str) -> None:
     for text in (shown, f"weft_{shown}", secret[:17] + shown, secret + shown[:1] + "x"):
         with pytest.raises(UnauthorizedError):
             here.find(text)
+
+
+async def test_what_is_known_outlives_a_reload_while_the_database_is_away() -> None:
+    """An index that takes the place of another has its keys, and counts on from its last look."""
+    wall, keys, secret = Wall(), Away(), new_key("0123456789ab")
+    keys.stored.append(stored(secret))
+    known = Known()
+    first = KeyIndex(keys, log=Log(name="test"), stale_s=60, now_s=wall, clock=wall, known=known)
+    await first.refresh()
+    keys.is_away = True
+    second = KeyIndex(keys, log=Log(name="test"), stale_s=60, now_s=wall, clock=wall, known=known)
+    await second.start()
+    second.find(secret)
+    wall.now_s += 61
+    with pytest.raises(UnavailableError):
+        second.find(secret)
+    await second.stop()

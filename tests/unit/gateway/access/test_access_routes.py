@@ -110,7 +110,13 @@ async def test_anonymous_callers_have_what_is_for_everybody(rig: FrontRig) -> No
     gateway = await rig.gateway(auth("{keys: true, anonymous: true}"))
     assert (await ask(gateway, "/v1/greet", stream=False))[0] == 200
     assert (await gateway.request("GET", "/v1/keys")).status == 401
-    assert (await ask(gateway, "/v1/greet", bearer("weft_nonsense")))[0] == 401
+    for shown in (
+        bearer("weft_nonsense"),
+        bearer("sk-nothing"),
+        {"authorization": "Basic eDp5"},
+        {"x-api-key": ""},
+    ):
+        assert (await ask(gateway, "/v1/greet", shown))[0] == 401
     closed = await rig.gateway(auth("{keys: true, anonymous: true}", route=", roles: [staff]"))
     assert (await ask(closed, "/v1/greet", stream=False))[0] == 401
 
