@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from weft.spec import keys
@@ -323,6 +324,13 @@ class LoadSpec:
     marks: Marks = _marks()
 
 
+@lru_cache(maxsize=1024)
+def _last_word(path: str) -> str:
+    """The last segment of a path that is no placeholder; asked for each request."""
+    words = [part for part in path.split("/") if part and "{" not in part]
+    return words[-1] if words else path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSpec:
     """One route: a path, what it serves, and what holds for everything that reaches that."""
@@ -414,10 +422,10 @@ class RouteSpec:
     @property
     def target(self) -> str:
         """The name of what it serves: its model name."""
-        if self.upstream is not None and self.upstream.name is not None:
-            return self.upstream.name
-        words = [part for part in self.path.split("/") if part and "{" not in part]
-        return self.megaservice or self.service or (words[-1] if words else self.path)
+        named = self.megaservice or self.service
+        if named is None and self.upstream is not None:
+            named = self.upstream.name
+        return named or _last_word(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
