@@ -134,7 +134,7 @@ class OpeaForm:
             r.text if r.text is not None else r.input or "",
             k=r.k,
             search_type=r.search_type,
-            embedding=r.embedding or None,
+            embedding=None if r.embedding in ([], "") else r.embedding,
             fetch_k=r.fetch_k,
             lambda_mult=r.lambda_mult,
             score_threshold=r.score_threshold,

@@ -398,7 +398,7 @@ class _OpeaChat:
     async def __call__(self, request: Request, context: Context) -> Response | StreamResponse:
         consumed = self._target.consumed if self._target.consumed is not None else self._consumed
         asked, ignored = opea.decode(request.body or b"", self._target.operation.request, consumed)
-        headers = (("x-weft-ignored", ", ".join(ignored)),) if ignored else ()
+        headers = (("x-weft-ignored", opea.told(ignored)),) if ignored else ()
         openai = opea.wants_openai(request.query, request.headers.get("accept"))
         if asked.stream and not openai and self._target.stream is not None:
             chunks = self._target.stream(self._target.operation.name, asked)

@@ -7,8 +7,9 @@ unless OpenAI's chunks are asked for with ``?format=openai`` or ``Accept: text/e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -29,6 +30,12 @@ FIELDS = frozenset(
     }
 )  # fmt: skip
 """Every field of OPEA's table; a route accepts them all, and says in ``x-weft-ignored`` which it did not use."""
+
+MAX_NAMES: Final = 32
+"""Ignored fields that a reply names: more than OPEA's own table has that go unused."""
+
+MAX_NAME: Final = 64
+"""Characters of each."""
 
 FORMATS: Final = ("opea", "openai")
 """What the events of ``/v1/chatqna`` can be asked to be; the first is what they are unless asked."""
@@ -74,6 +81,12 @@ def decode(body: bytes, request_type: type[Any], consumed: frozenset[str]) -> tu
     except msgspec.ValidationError as error:
         raise invalid(error) from error
     return request, ignored
+
+
+def told(names: Sequence[str]) -> str:
+    """Names of fields as a header: they are the caller's, who may write anything, and a thousand of them."""
+    shown = ", ".join(quote(name[:MAX_NAME], safe=" /:;+@$") for name in names[:MAX_NAMES])
+    return f"{shown}, ..." if len(names) > MAX_NAMES else shown
 
 
 def wants_openai(query: str, accept: str | None) -> bool:

@@ -40,6 +40,7 @@ def opea_chat(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, A
     fields = dict(whole.get("properties", {}))
     messages = {"anyOf": [{"type": "string"}, fields.get("messages", {}) | {"minItems": 1}]}
     fields["messages"] = messages | {"description": "A question, or a conversation."}
+    fields["model"] = {"description": "Ignored."}
     fields["stream"] = {"type": "boolean", "default": True}
     wide = {key: value for key, value in whole.items() if key != "title"}
     return wide | {"properties": fields}

@@ -55,7 +55,7 @@ async def test_a_route_is_described_as_its_caller_sees_it(rig: FrontRig) -> None
     content = found["requestBody"]["content"]["application/json"]
     assert content["examples"] == {"hello": {"value": {"messages": "Hello?"}}}
     fields = content["schema"]["properties"]
-    assert "logit_bias" not in fields
+    assert fields["logit_bias"] == {"description": "Taken away by this route, if it is sent."}
     assert fields["temperature"]["default"] == 0.2
     assert (fields["max_tokens"]["default"], fields["max_tokens"]["description"]) == (
         64,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from weft.errors import InvalidRequestError
-from weft.gateway.opea import wants_openai
+from weft.gateway.opea import told, wants_openai
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def test_a_form_that_there_is_not_is_refused() -> None:
         wants_openai("format=opnai", None)
     assert refused.value.param == "format"
     assert "did you mean 'openai'?" in str(refused.value)
+
+
+def test_names_of_ignored_fields_become_a_header_whatever_they_are() -> None:
+    """They are the caller's: what no header can have is written in percent signs, and of a thousand some are named."""
+    assert told(["top_k", "größe", "a\r\nb: c", "x" * 100]) == (
+        f"top_k, gr%C3%B6%C3%9Fe, a%0D%0Ab: c, {'x' * 64}"
+    )
+    assert told([f"f{n}" for n in range(1000)]).endswith("f31, ...")

@@ -184,6 +184,15 @@ def _check(request: RetrieveRequest) -> None:
         raise InvalidRequestError("lambda_mult must be from 0 to 1", param="lambda_mult")
     if not 0 <= (request.neighbours or 0) <= MAX_NEIGHBOURS:
         raise InvalidRequestError(f"neighbours must be from 0 to {MAX_NEIGHBOURS}", param="neighbours")
+    if request.embedding is not None and not _is_vector(request.embedding):
+        raise InvalidRequestError("embedding must be an array of numbers, or base64 text", param="embedding")
+
+
+def _is_vector(embedding: object) -> bool:
+    """Whether it can be one: what is encoded is looked at where it is decoded."""
+    if not isinstance(embedding, list):
+        return isinstance(embedding, str | Raw) and bool(embedding)
+    return bool(embedding) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in embedding)
 
 
 def _above(hits: list[Hit], request: RetrieveRequest, search_type: SearchType) -> list[Hit]:

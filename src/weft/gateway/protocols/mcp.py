@@ -100,8 +100,8 @@ class Mcp:
         doc = RouteDoc(
             summary="The Model Context Protocol: each megaservice a tool.",
             description=_DESCRIPTION,
-            request=mcp_wire.Message,
-            response=dict[str, Any],
+            request=mcp_wire.Message | list[mcp_wire.Message],
+            response=dict[str, Any] | list[dict[str, Any]],
             chunk=dict[str, Any],
             others={202: {"description": "A notification, or a reply, was taken."}},
             tags=("mcp",),

@@ -143,11 +143,11 @@ def decode(body: bytes) -> ResponsesRequest:
     except (msgspec.DecodeError, RecursionError) as error:
         raise invalid(error) from error
     for name, value, hint in (
-        ("background", asked.background, "ask for a stream, or wait"),
+        ("background", asked.background or None, "ask for a stream, or wait"),
         ("conversation", asked.conversation, "go on with previous_response_id, or send the items"),
         ("prompt", asked.prompt, "send instructions and input"),
     ):
-        if value:
+        if value is not None:
             raise UnsupportedParameterError(f"'{name}' is not supported", param=name, hint=hint)
     if asked.truncation == "auto":
         raise UnsupportedParameterError(

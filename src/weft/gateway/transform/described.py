@@ -29,7 +29,7 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
     for name in (*spec.set_, *spec.template):
         required = [other for other in required if other != name]
         if name in fields:
-            fields[name] = fields[name] | {"description": "Set by this route, whatever is sent."}
+            fields[name] = {"description": "Set by this route, whatever is sent."}
     for old, new in spec.rename.items():
         if "." in old or "." in new:
             continue
@@ -37,10 +37,12 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
         fields[old] = dict(fields.get(new, {})) | {"description": f"Another name for '{new}' on this route."}
         required = [other for other in required if other != new]
     for name in spec.remove:
-        fields.pop(name, None)
+        if "." not in name:
+            fields[name] = {"description": "Taken away by this route, if it is sent."}
         required = [other for other in required if other != name]
     for name in _read(spec):
-        fields.setdefault(name, {"description": "Read by this route."})
+        if name not in fields or name in spec.remove:
+            fields[name] = {"description": "Read by this route."}
     for name, value in spec.defaults.items():
         if name in fields:
             fields[name] = _with_default(fields[name], value)

@@ -395,3 +395,25 @@ async def test_a_quote_of_a_table_is_placed_behind_its_repeated_header() -> None
     reply = await both(small(), Evidence("Who?", [Quote("Rome | Conti", piece, 0.8, 13, 25)]))
     (mark,) = reply.choices[0].message.annotations or []
     assert (mark.start, mark.end) == (25, 37)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("It opened in 1887. It cost 40 pounds.", "It opened in 1887."),
+        ("The harbour was built by Anna Greer. It was widened.", "It was widened."),
+        ("1. It opened in 1887.\n2. It was widened in 1902.\n", "1. It opened in 1887."),
+        ("When the harbour opened, it was widened", "When the harbour opened, it was widened"),
+        ("It opened in 1888", ""),
+        ("The Harbour opened and I like the Guide.", "The Harbour opened and I like the Guide."),
+    ],
+)
+async def test_a_small_model_adds_no_number_and_no_name_of_its_own(words: str, kept: str) -> None:
+    """A sentence with one that neither the question nor what is quoted has is left out, streamed or not."""
+    reply = (await both(small(words))).text()
+    assert reply.removeprefix(CITED).strip() == kept
+
+
+async def test_a_large_model_says_what_it_likes() -> None:
+    """It was given more than the quotes, and is trusted to put things together."""
+    assert (await both(large("It cost 40 pounds."))).text().startswith("It cost 40 pounds.")

@@ -125,6 +125,7 @@ async def test_filter_and_collection_reach_the_store(store, tmp_path) -> None:
     [
         ({"k": 0}, "k"), ({"k": 1001}, "k"), ({"fetch_k": 0}, "fetch_k"), ({"lambda_mult": 1.1}, "lambda_mult"),
         ({"query": "  "}, "query"), ({"neighbours": 11}, "neighbours"), ({"neighbours": -1}, "neighbours"),
+        ({"embedding": []}, "embedding"), ({"embedding": [None]}, "embedding"), ({"embedding": False}, "embedding"),
     ],
 )  # fmt: skip
 async def test_bounds_are_checked(store, tmp_path, fields, param) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from frontkit import GATEWAY, TALK, FrontRig
+from switchkit import served
+from weft.gateway import build
 from weft.gateway.build import Assembly
+from weft.http.client import Endpoint
 from weft.registry.components import Components
+from weft.serve.access import Access
 
 WORDS = 5
 """Tokens of a question and its answer: "Hello?", and the four words of the script."""
@@ -34,6 +38,15 @@ class LimitRig(FrontRig):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         (self.folder / "chat.py").write_text(CHAT)
+        self.apps: list[Any] = []
+
+    async def gateway(self, text: str, access: Access | None = None, **options: Any) -> Endpoint:
+        """Start a gateway, with ``peers`` as one process of several."""
+        peers = options.pop("peers", {})
+        self.app = build.gateway(self.assembly(text, **options), access or Access(), peers=peers)
+        self.apps.append(self.app)
+        self.url = await served(self.app, self.stack)
+        return self.endpoint()
 
     def assembly(self, text: str, **options: Any) -> Assembly:
         """Kept, to be looked into."""

@@ -57,7 +57,7 @@ async def entered(page: Browser, rig: FrontRig, name: str = "ann", **fields: Any
 
 
 async def me(page: Browser) -> dict[str, Any]:
-    status, body = await page.get("/login/me")
+    status, body = await page.get("/v1/me")
     assert status == 200, body
     decoded: dict[str, Any] = msgspec.json.decode(body)
     return decoded
@@ -258,9 +258,9 @@ async def test_a_key_in_a_header_comes_before_a_session(rig: FrontRig) -> None:
     secret = await made(rig, "site")
     page = await browser(rig, ROUTE + "auth: {keys: true, accounts: true}\n")
     await entered(page, rig)
-    status, body = await page.get("/login/me", **bearer(secret))
+    status, body = await page.get("/v1/me", **bearer(secret))
     assert (status, msgspec.json.decode(body)["caller"]) == (200, "site")
-    assert (await page.get("/login/me", **bearer(secret[:-1])))[0] == 401
+    assert (await page.get("/v1/me", **bearer(secret[:-1])))[0] == 401
 
 
 async def test_where_nobody_can_log_in_the_page_is_told_so(rig: FrontRig) -> None:

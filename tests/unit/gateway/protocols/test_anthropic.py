@@ -9,6 +9,7 @@ import httpx
 import pytest
 from anthropic.types import MessageParam
 
+from accesskit import made
 from frontkit import GATEWAY, TALK, FrontRig
 from protocolkit import CITED, call, delta, speaking, usage
 from weft.serve.access import Access
@@ -332,3 +333,28 @@ async def test_the_key_may_come_as_x_api_key(rig: FrontRig) -> None:
         for key, status in (("secret", 200), ("guess", 401)):
             reply = await client.post("/v1/messages", json=body, headers={"x-api-key": key})
             assert reply.status_code == status
+
+
+async def test_tokens_are_counted_without_asking_the_model(rig: FrontRig) -> None:
+    """Words, tools and pictures count; more of them are more."""
+    await rig.gateway(ROUTE)
+    messages = client_of(rig).messages
+    few = (await messages.count_tokens(model="talk", messages=ASKED)).input_tokens
+    long: Any = [{"role": "user", "content": "Good morning to all of you. " * 100}]
+    many = (await messages.count_tokens(model="talk", messages=long, system="Be kind.")).input_tokens
+    tools = (await messages.count_tokens(model="talk", messages=ASKED, tools=[TOOL])).input_tokens
+    assert few < tools < many
+    assert 600 <= many <= 2400  # a tokenizer counts about 700
+    assert not rig.requests()
+    with pytest.raises(anthropic.NotFoundError):
+        await messages.count_tokens(model="nobody", messages=ASKED)
+
+
+async def test_tokens_are_counted_for_whom_the_model_is_for(rig: FrontRig) -> None:
+    """The route's roles hold."""
+    keys = [await made(rig, "clerk", roles=("clerk",)), await made(rig, "other")]
+    await rig.gateway(ROUTE.replace("talk}\n", "talk, roles: [clerk]}\nauth: {keys: true}\n"))
+    clerk, other = [client_of(rig, api_key=key).messages for key in keys]
+    assert (await clerk.count_tokens(model="talk", messages=ASKED)).input_tokens
+    with pytest.raises(anthropic.PermissionDeniedError):
+        await other.count_tokens(model="talk", messages=ASKED)
