@@ -51,6 +51,16 @@ class Front:
             stage.admits(identity) for stage in self._stages[target] if isinstance(stage, AccessStage)
         )
 
+    def admit(self, target: str, request: Request, identity: Identity) -> None:
+        """Let a caller have what costs the target nothing.
+
+        Raises:
+            UnauthorizedError, ForbiddenError: As for a request to the route.
+        """
+        for stage in self._stages[target]:
+            if isinstance(stage, AccessStage):
+                stage.admit(request, identity)
+
     def guarded(
         self, target: Target, operation: Operation, wire: Route, answer_of: AnswerOf, *, model: str = ""
     ) -> Guarded:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from weft.context import Context
+from weft.contracts.base import invalid
+from weft.contracts.chat import ChatRequest
 from weft.errors import InvalidRequestError, did_you_mean
 from weft.gateway.protocols import anthropic_told, anthropic_wire
+from weft.gateway.protocols.anthropic_wire import TokenCount
 from weft.gateway.protocols.asking import asking, renamed
+from weft.gateway.protocols.counting import tokens_of
 from weft.gateway.protocols.telling import told, whole
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import Application, RouteDoc
@@ -66,6 +70,39 @@ class Anthropic:
             max_body_bytes=MAX_JSON_BYTES,
             needs="",
         )
+
+        count = RouteDoc(
+            summary="About how many tokens a message has: seldom fewer than the model's own count, for prose up to twice it.",
+            request=anthropic_wire.CountRequest,
+            response=anthropic_wire.TokenCount,
+            tags=("anthropic",),
+            parameters=(_VERSION,),
+            examples={"request": {name: value for name, value in example.items() if name != "max_tokens"}},
+        )
+        app.route(
+            "POST",
+            "/v1/messages/count_tokens",
+            self.count,
+            errors="anthropic",
+            doc=count,
+            max_body_bytes=MAX_JSON_BYTES,
+            needs="",
+        )
+
+    async def count(self, request: Request, context: Context) -> Response:
+        """Answer ``POST /v1/messages/count_tokens``: for whom the model is for, and no model is asked."""
+        _check_version(request)
+        body = request.body or b""
+        asked = anthropic_wire.decode_count(body)
+        target = self._gateway.targets("chat").get(asked.model)
+        if self._gateway.front is not None:
+            self._gateway.front.admit(target.name, request, context.identity)
+        chat = anthropic_wire.chat_body(asked, body)
+        try:
+            counted = tokens_of(msgspec.convert(chat, ChatRequest))
+        except msgspec.ValidationError as error:
+            raise invalid(error) from error
+        return Response(200, (("request-id", context.request_id),), _encode(TokenCount(counted)))
 
     async def create(self, request: Request, context: Context) -> Response | StreamResponse:
         """Answer ``POST /v1/messages``."""
