@@ -97,7 +97,7 @@ async def test_one_logs_in_at_the_provider(rig: FrontRig, provider: RealProvider
 
     status, _ = await page.get(path)
     assert (status, page.location) == (303, "/docs")
-    status, body = await page.get("/login/me")
+    status, body = await page.get("/v1/me")
     known = msgspec.json.decode(body)
     assert (known["caller"], known["shown"], known["roles"]) == ("ann", "oidc", ["admin"])
     assert (await page.get("/docs"))[0] == 200

@@ -43,6 +43,13 @@ export class Refusal extends Error {
 
 const LOCKED = "This server asks for its access token. Open the link that it printed when it was started, then reload this page.";
 
+let hasLogin = false;
+
+/** From now on a 401 means that the login is over. */
+export function leadsToLogin(): void {
+  hasLogin = true;
+}
+
 /** What a failed reply says, in either of the API's error forms. */
 export async function refusal(response: Response): Promise<Refusal> {
   const body = await response.json().catch(() => null);
@@ -50,6 +57,10 @@ export async function refusal(response: Response): Promise<Refusal> {
 }
 
 export function refused(status: number, body: any, statusText = ""): Refusal {
+  if (status === 401 && hasLogin) {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+    return new Refusal("You are logged out.", status, body);
+  }
   if (status === 401) return new Refusal(LOCKED, status, body);
   const said = body?.error?.message ?? body?.detail ?? body?.title;
   const hint = body?.error?.hint ?? body?.hint;

@@ -36,14 +36,27 @@ export class History {
   /** False: this browser keeps nothing (private window, blocked); the page works all the same. */
   isKept = true;
 
+  /** Empty: whose they are is not known yet, and nothing is shown. */
+  private key = "";
+
   constructor(private readonly onChange: () => void) {
-    this.read();
     // Another tab has written.
     addEventListener("storage", (event) => {
-      if (event.key !== KEY && event.key !== null) return;
+      if (event.key !== this.key && event.key !== null) return;
       this.read();
       this.onChange();
     });
+  }
+
+  /** Show those of one person: several may log in with one browser. Nobody in particular is the empty string. */
+  belongTo(owner: string): void {
+    const begun = this.known;
+    this.key = owner ? `${KEY} ${owner}` : KEY;
+    this.read();
+    if (begun.length) {
+      this.known = [...begun, ...this.known];
+      this.write();
+    } else this.onChange();
   }
 
   /** All of them, the latest first. */
@@ -76,9 +89,9 @@ export class History {
   }
 
   private read(): void {
-    if (!this.isKept) return; // what there is, is here
+    if (!this.isKept || !this.key) return; // what there is, is here
     try {
-      const stored = JSON.parse(kept(KEY) ?? "null") as Stored | null;
+      const stored = JSON.parse(kept(this.key) ?? "null") as Stored | null;
       this.known = stored?.version === 1 && Array.isArray(stored.conversations) ? stored.conversations.filter(isWhole) : [];
     } catch {
       this.known = []; // what cannot be read is as good as gone
@@ -87,10 +100,10 @@ export class History {
 
   private write(): void {
     this.known = this.known.slice(0, MAX_CONVERSATIONS);
-    for (;;) {
+    while (this.key) {
       const text = JSON.stringify({ version: 1, conversations: this.known } satisfies Stored);
       if (text.length <= MAX_CHARACTERS || this.known.length <= 1) {
-        this.isKept = keep(KEY, text);
+        this.isKept = keep(this.key, text);
         if (this.isKept || this.known.length <= 1) break;
       }
       this.known = this.known.slice(0, -1);

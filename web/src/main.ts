@@ -6,6 +6,7 @@ import { Documents } from "./documents";
 import { announce, button, confirmed, element, icon, make } from "./dom";
 import { History } from "./history";
 import { Jobs, dropped } from "./jobs";
+import { whose } from "./me";
 import { BetterModel, showModels } from "./models";
 import { cycleTheme } from "./theme";
 
@@ -202,7 +203,7 @@ element("theme").addEventListener("click", () => announce(`Colours: ${cycleTheme
 cycleTheme(element("theme"), false);
 
 async function start(): Promise<void> {
-  drawHistory();
+  void whose().then((owner) => history.belongTo(owner));
   grow();
   if (!narrow.matches) question.focus();
   const models = await get<{ data: { id: string; contract?: string }[] }>("/v1/models").catch((error: Error) => {

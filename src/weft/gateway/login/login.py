@@ -76,7 +76,7 @@ class Login:
             tokens = self._tokens(auth.oidc, egress)
             self.flow = CodeFlow(auth.oidc, tokens, secret=_secret_of(auth.oidc, secret), log=log)
             authenticator.sources.append(BearerTokens(tokens))
-        if self._has_pages:
+        if self.has_pages:
             authenticator.sources.append(self.sessions)
             authenticator.strangers.append(ask_in)
         if auth.certificates:
@@ -87,7 +87,8 @@ class Login:
         return Tokens(spec, Provider(spec.issuer, spec.algorithms, egress, log=self._log))
 
     @property
-    def _has_pages(self) -> bool:
+    def has_pages(self) -> bool:
+        """Whether there is anything that a person can log in with."""
         return self.accounts is not None or self.flow is not None or self.index is not None
 
     def add_to(self, app: Application) -> None:
@@ -105,7 +106,7 @@ class Login:
             if self.accounts is not None:
                 self.accounts.close()
 
-        if not self._has_pages:
+        if not self.has_pages:
             return
         # Access closes the database, and is stopped after this: stop hooks run in reverse.
         app.on_start.append(start)

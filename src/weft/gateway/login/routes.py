@@ -1,12 +1,13 @@
-"""Where people log in and out: ``/login``, ``/logout``, and who they are then: ``/login/me``."""
+"""Where people log in and out: ``/login``, ``/logout``, and who they are then: ``/v1/me``."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from weft.context import ANONYMOUS, Context, Identity
 from weft.errors import ForbiddenError, InvalidRequestError, OverloadedError, RequestError, UnauthorizedError
@@ -14,14 +15,14 @@ from weft.gateway.login import pages
 from weft.gateway.login.codeflow import LASTS_S
 from weft.gateway.login.sessions import cookie_of, is_from_here, prefixed, set_cookie
 from weft.http.message import Request, Response
-from weft.serve.application import Application
+from weft.serve.application import Application, RouteDoc
 
 if TYPE_CHECKING:
     from weft.gateway.login.login import Login
 
 LOGIN_PATH: Final = "/login"
 LOGOUT_PATH: Final = "/logout"
-ME_PATH: Final = "/login/me"
+ME_PATH: Final = "/v1/me"
 
 FORM: Final = ("application/x-www-form-urlencoded",)
 MAX_FORM_BYTES: Final = 16_384
@@ -29,6 +30,26 @@ MAX_FIELDS: Final = 10
 MAX_PATH_CHARACTERS: Final = 2000
 
 Handler = Callable[[Request, Context], Awaitable[Response]]
+
+
+class Me(Struct):
+    """Who asks.
+
+    Attributes:
+        caller: Empty: nobody in particular.
+        tenant: Whose documents, histories and limits they see.
+        shown: By what they have shown it.
+        roles: What they may do.
+        can_log_in: Whether there is a page on which to be somebody.
+        can_log_out: Whether there is a login to end.
+    """
+
+    caller: str
+    tenant: str
+    shown: str
+    roles: list[str]
+    can_log_in: bool
+    can_log_out: bool
 
 
 class LoginRoutes:
@@ -207,17 +228,18 @@ def add_me(app: Application, login: Login | None) -> None:
 
     async def me(request: Request, context: Context) -> Response:
         identity = context.identity
-        known: dict[str, Any] = {
-            "caller": identity.caller,
-            "tenant": identity.tenant,
-            "shown": identity.shown,
-            "roles": sorted(identity.roles),
-            "can_log_in": login is not None and identity.shown == ANONYMOUS.shown,
-            "can_log_out": login is not None and login.has_cookie(request),
-        }
+        known = Me(
+            identity.caller,
+            identity.tenant,
+            identity.shown,
+            sorted(identity.roles),
+            can_log_in=login is not None and login.has_pages and identity.shown == ANONYMOUS.shown,
+            can_log_out=login is not None and login.has_cookie(request),
+        )
         return Response(200, [("cache-control", "no-store")], msgspec.json.encode(known))
 
-    app.route("GET", ME_PATH, me, needs="")
+    doc = RouteDoc(summary="Who asks, as this server knows them.", response=Me, tags=("about",))
+    app.route("GET", ME_PATH, me, doc=doc, needs="")
 
 
 def ask_in(request: Request) -> Response | None:
