@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from frontkit import GATEWAY, FrontRig
+from frontkit import GATEWAY, TALK, FrontRig
 
 SPEAKER = '''\
 import asyncio
@@ -114,3 +114,16 @@ async def speaking(rig: FrontRig, chunks: Sequence[dict[str, Any]], routes: str 
     (rig.folder / "chat.py").write_text(SPEAKER)
     text = SPOKEN.replace("CHUNKS", json.dumps(json.dumps(list(chunks))))
     await rig.gateway(text + (f"---\n{GATEWAY}{routes}" if routes else ""))
+
+
+RELAYING = SPOKEN.replace(
+    '"./chat.py:Chat", config: {chunks: CHUNKS}', 'openai-chat, config: {url: "URL/v1", model: talk}'
+)
+
+
+async def relaying(rig: FrontRig) -> None:
+    """Start a gateway whose model is behind another one, and whose bytes it hands on."""
+    await rig.gateway(TALK.removesuffix("---\n"))
+    await rig.gateway(
+        RELAYING.replace("URL", rig.url) + f"---\n{GATEWAY}  - {{path: /v1/greet, megaservice: talk}}\n"
+    )
