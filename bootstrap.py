@@ -24,6 +24,7 @@ SYSTEM_PACKAGES = {
     "npm": "npm",
     "curl": "curl",
     "nginx": "nginx-light",
+    "haproxy": "haproxy",
     "cc": "gcc",
     "openssl": "openssl",
     "tesseract": "tesseract-ocr",

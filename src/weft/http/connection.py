@@ -478,7 +478,7 @@ class Connection(asyncio.Protocol):
 
     def _keep_alive_line(self, head: RequestHead, *, is_delimited: bool = True) -> bytes:
         """Whether the connection lives on, said in a header where it must be said."""
-        if not head.keep_alive or self._phase != _BUSY or self.server.is_draining or not is_delimited:
+        if not head.keep_alive or self._phase != _BUSY or self.server.is_leaving or not is_delimited:
             self._closes_after = True
             return b"connection: close\r\n"
         return b"" if head.is_http11 else b"connection: keep-alive\r\n"
@@ -629,7 +629,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         body, self._body = self._body, None
-        if self._closes_after or self.server.is_draining:
+        if self._closes_after or (self.server.is_draining and not self.server.grace_s):
             # A reply that began before the draining could not say that it is the last.
             self._close(has_more_input=self._phase == _BODY or bool(self._buffer))
             return
@@ -643,7 +643,7 @@ class Connection(asyncio.Protocol):
             self.server.loop.call_soon(self._next_request)
             return
         self._phase = _HEAD
-        self._wait(self.server.limits.idle_timeout_s)
+        self._wait(self.server.grace_s if self.server.is_draining else self.server.limits.idle_timeout_s)
 
     def _next_request(self) -> None:
         if self._phase == _CLOSING:
@@ -693,9 +693,12 @@ class Connection(asyncio.Protocol):
             self._wait(self.server.limits.write_timeout_s)
 
     def close_if_idle(self) -> None:
-        """Close if no request has begun."""
+        """Close if no request has begun; where there is a time of grace, after that."""
         if self._phase == _HEAD and not self._buffer:
-            self._close()
+            if self.server.grace_s:
+                self._wait(self.server.grace_s)
+            else:
+                self._close()
 
     def abort(self) -> None:
         """Close at once; a request in flight is cancelled."""

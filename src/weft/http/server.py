@@ -111,6 +111,8 @@ class Server:
         self.received_bytes = 0
         self.sent_bytes = 0
         self.is_draining = False
+        self.is_leaving = False
+        self.grace_s = 0.0
         self.scheme = "http" if ssl is None else "https"
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by the first listen, before any use
         self.deadlines: Deadlines = None  # type: ignore[assignment]  # the same
@@ -169,12 +171,21 @@ class Server:
             await self.loop.create_server(self._accept, sock=sock, backlog=self.limits.backlog, **self._tls())
         )
 
+    def leave(self, grace_s: float) -> None:
+        """Let clients part from this server: connections are still taken, and each reply says that it is the last.
+
+        Args:
+            grace_s: How long a connection on which no reply could say so is kept for one more request, once this drains:
+                a client that sends one just then would have it refused.
+        """
+        self.is_leaving, self.grace_s = True, grace_s
+
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, let requests in flight end (their replies say ``connection: close``), then close.
 
         What is still running after ``timeout_s`` is cancelled.
         """
-        self.is_draining = True
+        self.is_draining = self.is_leaving = True
         for listener in self._listeners:
             listener.close()
         for connection in list(self.connections):
@@ -190,7 +201,7 @@ class Server:
 
     async def aclose(self) -> None:
         """Close everything now; requests in flight are cancelled, and have ended when this returns."""
-        self.is_draining = True
+        self.is_draining = self.is_leaving = True
         for listener in self._listeners:
             listener.close()
         here = asyncio.current_task()

@@ -27,6 +27,10 @@ DRAIN_TIMEOUT_S: Final = 30.0
 RETIRE_TIMEOUT_S: Final = 600.0
 """How long requests may go on that began before another application took the place: as long as a remote service may take."""
 
+GRACE_S: Final = 1.0
+"""How long a connection that was not told to part is kept for one more request: a client that goes on with the one where a
+stream has just ended does so within milliseconds."""
+
 STOP_TIMEOUT_S: Final = 5.0
 """How long components may take to close, once nothing is in flight."""
 
@@ -232,8 +236,13 @@ class Serving:
             what = "a request" if count == 1 else f"{count} requests"
             message = f"waiting for {what} under way; Ctrl-C again ends at once"
             self.app.log.info(message)
-        if self._drain_delay_s and not await _unless(stop.now, asyncio.sleep(self._drain_delay_s)):
-            return
+        if self._drain_delay_s:
+            # Who keeps a connection open makes another, elsewhere: none of them is closed as a request comes in.
+            for server in self.servers:
+                if server is not self.private:
+                    server.leave(GRACE_S)
+            if not await _unless(stop.now, asyncio.sleep(self._drain_delay_s)):
+                return
         await _unless(stop.now, self._drain_servers())
 
     async def _drain_servers(self) -> None:
