@@ -159,9 +159,13 @@ class House:
         assert status == 200, reply
         return json.dumps(reply)
 
-    async def put(self, caller: str, name: str, text: str) -> str:
+    async def put(self, caller: str, name: str, text: str, *readers: str) -> str:
         """Have a caller's document taken in; the id of the job."""
-        content = (
+        content = "".join(
+            f'--b0undary\r\ncontent-disposition: form-data; name="readers"\r\n\r\n{group}\r\n'
+            for group in readers
+        )
+        content += (
             f'--b0undary\r\ncontent-disposition: form-data; name="files"; filename="{name}"\r\n'
             f"content-type: text/plain\r\n\r\n{text}\r\n--b0undary--\r\n"
         )
@@ -170,13 +174,6 @@ class House:
         assert status == 200, reply
         _, found = await self.send(caller, "GET", "/v1/dataprep/jobs")
         return str(found["jobs"][0]["id"])
-
-    async def keep(self, caller: str, name: str, text: str, **fields: Any) -> None:
-        """Have a passage kept as it is, with readers, say."""
-        document = {"id": name, "text": text, "embedding": EMBEDDER.vector(text), **fields}
-        body = {"documents": [document], "file": name}
-        status, reply = await self.send(caller, "POST", "/v1/store/upsert", body)
-        assert status == 200, reply
 
 
 @asynccontextmanager
@@ -203,6 +200,6 @@ async def opened(folder: Path) -> AsyncIterator[House]:
         house = House(rig, gateway)
         house.keys, house.upstream = {"ann": ann, "bob": bob, "eve": eve}, seen
         house.job = await house.put("ann", "rocket.txt", ACME_TEXT)
-        await house.keep("ann", "salaries.txt", STAFF_TEXT, readers=["staff"])
+        await house.put("ann", "salaries.txt", STAFF_TEXT, "staff")
         await house.put("eve", "recipe.txt", RIVAL_TEXT)
         yield house

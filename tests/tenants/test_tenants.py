@@ -92,6 +92,24 @@ async def test_a_document_for_readers_is_found_by_them_only(house: House) -> Non
         assert (STAFF_TEXT in answer) == finds
 
 
+async def test_readers_hold_from_the_time_they_are_said(house: House) -> None:
+    """A document that everybody could read is its readers' once it is handed in again with them, though it is unchanged.
+
+    Handed in without readers it stays theirs; an empty group is refused, and does not mean everybody.
+    """
+    text = "The garden party has a string quartet."
+    for readers, finds in (((), True), (("staff",), False), ((), False), (('["board", "staff"]',), False)):
+        await house.put("ann", "party.txt", text, *readers)
+        assert (text in await house.ask("bob", text, stream=False)) == finds, readers
+        assert text in await house.ask("ann", text, stream=False)
+    for readers in ([""], [], ["x" * 201], ["staff "]):
+        body = {"files": [{"name": "party.txt", "content": "eA=="}], "readers": readers}
+        status, reply = await house.send("ann", "POST", "/v1/dataprep/ingest", body)
+        assert (status, reply["code"]) == (400, "invalid_request"), reply
+    assert text not in await house.ask("bob", text, stream=False)
+    await house.send("ann", "POST", "/v1/dataprep/delete", {"file_path": "party.txt"})
+
+
 async def test_nobody_changes_another_tenants_documents(house: House) -> None:
     """Deleted, replaced and added to by name and by id: the other tenant has what it had."""
     before = await state(house)

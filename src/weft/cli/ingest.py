@@ -36,6 +36,13 @@ ORDER = ("ingested", "partly", "unchanged", "refused", "failed", "cancelled")
 @click.option(
     "--again", is_flag=True, help="Take in what is unchanged as well; a link is fetched anew anyway."
 )
+@click.option(
+    "--reader",
+    "readers",
+    multiple=True,
+    metavar="GROUP",
+    help="A group to whom they are shown; repeatable.  [default: everybody]",
+)
 @click.option("--chunk-size", type=int, help="Characters of a passage.  [default: the server's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome of each file as JSON.")
 @url_option
@@ -45,6 +52,7 @@ def command(
     *,
     keep: bool,
     again: bool,
+    readers: tuple[str, ...],
     chunk_size: int | None,
     as_json: bool,
     url: str | None,
@@ -69,9 +77,11 @@ def command(
     }
     if chunk_size is not None:
         fields["chunk_size"] = str(chunk_size)
+    if readers:
+        fields["readers"] = msgspec.json.encode(readers).decode()
     handing = _Handing(found.sources, fields, quiet=as_json)
     try:
-        run(handing.run(url, skips_unchanged=not again))
+        run(handing.run(url, skips_unchanged=not again and not readers))
     except KeyboardInterrupt:
         click.echo(f"\nStopped: {handing.stopped()}", err=True)
         raise

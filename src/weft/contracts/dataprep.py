@@ -39,6 +39,8 @@ class IngestRequest(Struct, omit_defaults=True):
         collection: Which collection; empty is the default one. It is made with its first document.
         again: Take a file in even though it is in with the same content: with another ``chunk_size``, say.
         wait: Reply when every file has ended. False: reply when the job is on disk, with the job.
+        readers: Groups of the tenant to whom it is shown; null: everybody. A file that is handed in with readers is taken
+            in even though it is in with the same content, so that they hold.
     """
 
     files: list[Upload] = []
@@ -51,12 +53,14 @@ class IngestRequest(Struct, omit_defaults=True):
     collection: str = ""
     again: bool = False
     wait: bool = True
+    readers: list[str] | None = None
 
     schema: ClassVar[dict[str, Any]] = {
         "chunk_size": {"minimum": 100, "maximum": 20_000},
         "chunk_overlap": {"minimum": 0, "maximum": 10_000},
         "links": {"maxItems": 1_000},
         "files": {"maxItems": 1_000},
+        "readers": {"minItems": 1, "maxItems": 100},
     }
     """What JSON Schema can say of the fields beyond their types."""
 

@@ -45,6 +45,11 @@ FORM_SCHEMA: Final[dict[str, Any]] = {
         "index_name": {"type": "string", "description": "The collection; empty is the default one."},
         "replace": {"type": "boolean", "description": "Replace a file of the same name and other content."},
         "again": {"type": "boolean", "description": "Take in what is in already with the same content, too."},
+        "readers": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Groups to whom it is shown, one a field or as a JSON array; left out: everybody.",
+        },
     },
 }
 """What a browser or ``curl -F`` may send."""
@@ -95,7 +100,10 @@ async def _read(request: Request, folder: Path | None) -> IngestRequest:
         ]
         fields = dict(reversed(form.fields))  # the first of each name
         links = [link for text in form.get_all("link_list") for link in _links(text)]
-    return ingest_request(files, links, fields)
+        readers = [group for text in form.get_all("readers") for group in _groups(text)]
+    asked = ingest_request(files, links, fields)
+    asked.readers = readers or None
+    return asked
 
 
 async def inlined(request: IngestRequest) -> IngestRequest:
@@ -148,6 +156,18 @@ def _links(text: str) -> list[str]:
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequestError(
             f"link_list must be a JSON array of addresses: {error}", param="link_list"
+        ) from error
+
+
+def _groups(text: str) -> list[str]:
+    if not text.lstrip().startswith("["):
+        # A field that is there and empty is no wish that everybody should read it: it is refused as a group without a name.
+        return [text.strip()]
+    try:
+        return _decode_links(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"readers must be a group, or a JSON array of groups: {error}", param="readers"
         ) from error
 
 

@@ -45,6 +45,8 @@ from weft.host import Host
 from weft.types import Document, FileOutcome, Upload
 
 MAX_FILES: Final = 1_000
+MAX_GROUPS: Final = 100
+MAX_GROUP_CHARACTERS: Final = 200
 MAX_WAITING: Final = 100_000
 """Files of all jobs that may wait."""
 
@@ -216,7 +218,7 @@ class DocumentIngest:
             context.caller,
             context.readers,
             collection_name(request.collection),
-            Options(size, overlap, request.replace, request.again),
+            Options(size, overlap, request.replace, request.again, _readers(request.readers)),
             cancelled=False,
             busy_s=0.0,
             created_at=round(time.time(), 3),
@@ -360,6 +362,22 @@ class DocumentIngest:
         return DocumentResponse(
             request.name, shown_collection(collection), title, found.after, found.total, found.documents
         )
+
+
+def _readers(readers: list[str] | None) -> list[str] | None:
+    """The groups to whom documents are shown.
+
+    Raises:
+        InvalidRequestError: There are none, too many, or one has no name: nobody could read it, or everybody.
+    """
+    if readers is None:
+        return None
+    named = all(group.strip() == group and 0 < len(group) <= MAX_GROUP_CHARACTERS for group in readers)
+    if not named or not 0 < len(readers) <= MAX_GROUPS:
+        raise InvalidRequestError(
+            f"readers are 1 to {MAX_GROUPS} names of groups; leave it out for everybody", param="readers"
+        )
+    return readers
 
 
 def _tenant() -> str:

@@ -68,6 +68,7 @@ class Options(Struct, omit_defaults=True):
     overlap: int
     replace: bool = False
     again: bool = False
+    readers: list[str] | None = None
 
 
 class NewItem(Struct):

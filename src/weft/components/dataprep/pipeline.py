@@ -148,8 +148,10 @@ class Pipeline:
         return await call()
 
 
-def documents_of(name: str, digest: str, prepared: Prepared) -> list[Document]:
-    """The passages of a file."""
+def documents_of(
+    name: str, digest: str, prepared: Prepared, readers: list[str] | None = None
+) -> list[Document]:
+    """The passages of a file, for some groups or for everybody."""
     return [
         Document(
             chunk.text,
@@ -160,6 +162,7 @@ def documents_of(name: str, digest: str, prepared: Prepared) -> list[Document]:
             start=chunk.start,
             end=chunk.end,
             metadata=chunk.metadata(),
+            readers=readers,
         )
         for chunk in prepared.chunks
     ]

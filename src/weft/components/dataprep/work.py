@@ -369,11 +369,13 @@ class Workers:
         assert job.known is not None
         assert job.reading is not None
         name, options, known = item.name, job.row.options, job.known.get(item.name)
-        if item.result is not None and item.result.digest == digest == known and not options.again:
+        # Who may read what is in already is not known here: with readers it is taken in anew, so that they hold.
+        again = options.again or options.readers is not None
+        if item.result is not None and item.result.digest == digest == known and not again:
             return item.result  # the last process ended between the store's answer and noting it
         if (twin := await self.run(self._jobs.twin, item)) is not None:
             return _of_twin(name, digest, *twin)
-        if known == digest and not options.again:
+        if known == digest and not again:
             return Ended(FileOutcome(name, "unchanged", id=name), digest=digest)
         if known not in (None, digest) and not options.replace:
             raise RefusedError(
@@ -382,7 +384,7 @@ class Workers:
         shown.phase = "reading"
         upload.name = name
         prepared = await self._pipeline.prepare(upload, job.reading)
-        documents = documents_of(name, digest, prepared)
+        documents = documents_of(name, digest, prepared, options.readers)
         shown.phase = "embedding"
         await self._pipeline.embed(documents, lambda part: self._embedded(job, shown, part))
         outcome = FileOutcome(
