@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from weft.cli.desk import operator
+from weft.cli.explain import command as explain
 from weft.cli.remote import check, gateway, run, url_option
 from weft.errors import SpecError
 
@@ -30,6 +31,8 @@ def command() -> None:
     The running gateway is asked, with WEFT_ACCESS_TOKEN as the key of an administrator.
     """
 
+
+command.add_command(explain)
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
