@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from accesskit import ROUTE
+from frontkit import FrontRig, ask
 from loginkit import request
+from papers import Papers
 from weft.context import Context
 from weft.errors import ForbiddenError, UnauthorizedError
 from weft.gateway.login.certificates import Certificates, identity_of
+from weft.http.client import Client
+from weft.http.server import Server
 
 CERTIFICATE: dict[str, Any] = {
     "subject": (
@@ -83,3 +91,24 @@ def test_the_tenant_is_the_part_that_the_file_names() -> None:
     for part in ("organizationalUnitName", "localityName"):
         with pytest.raises(ForbiddenError, match="names no tenant"):
             identity_of(CERTIFICATE, part)
+
+
+@pytest.mark.system("openssl")
+async def test_a_gateway_lets_in_who_shows_a_certificate(tmp_path: Path) -> None:
+    """Over a connection on which it was shown, the route answers; over one without, it is 401."""
+    papers = Papers(tmp_path)
+    tls = papers.server_context(asks_client=True)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    async with AsyncExitStack() as stack:
+        rig = FrontRig(tmp_path, stack)
+        rules = "auth: {certificates: true, roles: {pods: \"caller == 'client' && claims.issuer.commonName == 'test authority'\"}}"
+        await rig.gateway(ROUTE.replace("megaservice: talk}", "megaservice: talk, roles: [pods]}") + rules)
+        assert rig.app is not None
+        server = Server(rig.app, on_error=rig.app.on_error, ssl=tls)
+        port = await server.listen("127.0.0.1", 0)
+        stack.push_async_callback(server.aclose)
+        for shown, expected in ((papers.client, 200), (None, 401)):
+            client = Client(ca_file=papers.ca, client_cert=shown)
+            stack.push_async_callback(client.aclose)
+            status, body, _ = await ask(client.endpoint(f"https://localhost:{port}"), stream=False)
+            assert status == expected, body
