@@ -85,13 +85,13 @@ async def test_the_same_prompt_leads_to_the_same_replica(rig: Rig) -> None:
         text = (await gateway.request("GET", "/metrics")).body.decode()
         return [int(text.partition(label)[2].partition("\n")[0]) for label in labels]
 
-    for number in range(6):
+    for number in range(30):
         before = await counts()
-        for temperature in (0.1, 0.5, 0.9):
+        for temperature in (0.1, 0.5):
             messages = [{"role": "user", "content": f"Question {number}"}]
             status, body, _ = await ask(gateway, model="llm", messages=messages, temperature=temperature)
             assert status == 200, body
-        assert sorted(now - then for now, then in zip(await counts(), before, strict=True)) == [0, 3]
+        assert sorted(now - then for now, then in zip(await counts(), before, strict=True)) == [0, 2]
     assert all(await counts())
 
 

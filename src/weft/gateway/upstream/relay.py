@@ -73,6 +73,7 @@ class Relay:
         self._path = upstream.path or rule.path
         self._is_fixed = "{" not in self._path
         self._timeout_s = rule.timeout_s or TIMEOUT_S
+        self._max_bytes = rule.max_body_bytes
         self._counts = any(limit.tokens or limit.cost for limit in rule.limits)
         replaced = [*upstream.headers, *(("authorization",) if upstream.api_key is not None else ())]
         reads_reply = rule.response is not None or rule.cache is not None or self._counts
@@ -90,7 +91,7 @@ class Relay:
         request, context, breaker, replicas = passage.request, passage.context, self.breaker, self.replicas
         body = request.body
         if body is None:
-            body = await request.read()
+            body = await request.read(self._max_bytes)  # an upload, which the application leaves to be read
         method = request.method
         send = partial(
             self._send, method, self._target(request), self._lines(request, context, body), context

@@ -18,6 +18,7 @@ from weft.http.message import Request
 from weft.run import Tools
 from weft.serve.application import Application
 from weft.serve.egress import Egress
+from weft.serve.operations import MAX_JSON_BYTES
 from weft.serve.problems import ErrorForm
 from weft.serve.routing import RouteDoc
 from weft.spec.gateway import RouteSpec
