@@ -435,7 +435,9 @@ class Application:
             return self._enter(request)
         # An authenticator has seen to it already: what it takes for an identity is its own concern.
         if self.authenticator is None and (route is None or not route.is_open):
-            self._identify(exchange.context, get("x-weft-context"))
+            signed = get("x-weft-context")
+            if signed is not None or self._only_signed:
+                self._identify(exchange.context, signed)
         if path is None:
             close = self.router.nearest(request.path)
             raise NotFoundError(
