@@ -27,6 +27,7 @@ SYSTEM_PACKAGES = {
     "haproxy": "haproxy",
     "cc": "gcc",
     "openssl": "openssl",
+    "redis-server": "redis-server",
     "tesseract": "tesseract-ocr",
 }
 """Programs that some tests run, and the Debian packages that have them."""

@@ -18,6 +18,7 @@ from weft.errors import SpecError, StateError
 from weft.gateway import build
 from weft.gateway import chosen as keeping
 from weft.gateway.chosen import Choice, Chosen
+from weft.gateway.limits import build as limits
 from weft.models import Progress
 from weft.plan import Plans, check
 from weft.plan.identity import identities
@@ -252,6 +253,8 @@ async def make(arguments: Any, worker: Worker) -> Application:
         assembly = await asyncio.to_thread(running.assembly, worker, before=worker.kept.get(ASSEMBLY))
         worker.left[ASSEMBLY] = assembly
         return running.gateway(assembly, worker, worker.reloads)
+    if running.service == limits.PROCESS:
+        return limits.counting(Path(running.host.data_dir), worker.signing_key, worker.log)
     return build.service(running.assembly(worker), running.service, Access(hosts=["*"]))
 
 
@@ -301,6 +304,13 @@ def process_specs(running: Running, plans: Plans) -> list[ProcessSpec]:
                 identity=known[placed.key] or "",
             )
         )
+    if limits.needs_process(running.spec().gateway, running.workers):
+        arguments = msgspec.to_builtins(msgspec.structs.replace(running, service=limits.PROCESS, secrets={}))
+        # It goes on whatever the files say next: what it has counted must not be forgotten.
+        specs.append(
+            ProcessSpec(name=limits.PROCESS, factory=factory, arguments=arguments, identity=limits.PROCESS)
+        )
+        names.add(limits.PROCESS)
     specs.append(
         ProcessSpec(
             name="gateway",

@@ -21,7 +21,7 @@ from weft.gateway.chosen import Chosen
 from weft.gateway.description import describe
 from weft.gateway.fit import ASK_TIMEOUT_S, Elsewhere
 from weft.gateway.front import Front, StagesOf
-from weft.gateway.limits.build import Limits
+from weft.gateway.limits.build import Limits, Surroundings
 from weft.gateway.listeners import furnish, grpc_doors
 from weft.gateway.live import LiveServices
 from weft.gateway.load.stage import LoadStage, TimeStage
@@ -144,9 +144,7 @@ class Assembly:
         self.ways: dict[str, Way] = {}
         self.processes = 1
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
-        self.limits = Limits(lambda: self.plans) if spec.gateway is not None else None
-        if self.limits is not None and before is not None and before.limits is not None:
-            self.limits.store = before.limits.store  # what was used stays used
+        self.limits = Limits(lambda: self.plans, self.lasting) if spec.gateway is not None else None
         self.desk: Desk | None = None
         if spec.gateway is not None:
             self.desk = Desk(
@@ -213,7 +211,25 @@ class Assembly:
 
     async def _close_hosts(self) -> None:
         if self.owns_hosts:
+            if self.limits is not None:
+                await self.limits.aclose()
             await self.hosts.aclose()
+
+    def open_limits(self, app: Application, peers: Mapping[str, str]) -> None:
+        """Have the store of the limits that the Gateway file says."""
+        if self.limits is None or self.spec.gateway is None:
+            return
+        around = Surroundings(
+            folder=self.folder,
+            log=self.log,
+            secret=self.secret,
+            client=self.hosts.egress.inner,
+            signed=self.signed_inside,
+            peers=peers,
+            processes=self.processes,
+        )
+        self.limits.open(self.spec.gateway, around)
+        app.on_start.append(self.limits.start)
 
     def _registered(self, placed: Placed, contract: Contract) -> Transport:
         def address(name: str) -> str | None:
@@ -327,6 +343,7 @@ def gateway(
     first = next(iter(plans.values()), None)
     assembly.processes = 1 + len(_others(process, peers or {}))
     app = _untouched(assembly, access, first)
+    assembly.open_limits(app, peers or {})
     services = assembly.services()
     health_routes(app)
     if assembly.desk is not None:

@@ -54,13 +54,15 @@ class Sliding:
     """What was used in a sliding window.
 
     Attributes:
+        span: Its length in milliseconds.
         used: What counts now; rolled.
         holds: Requests that may still give something back, or need more.
     """
 
-    __slots__ = ("_marks", "_size_ms", "holds", "used")
+    __slots__ = ("_marks", "_size_ms", "holds", "span", "used")
 
     def __init__(self, span: int) -> None:
+        self.span = span
         self._size_ms = max(1, span // SEGMENTS)
         self._marks: dict[int, int] = {}
         self.used = self.holds = 0
@@ -79,7 +81,7 @@ class Sliding:
     def charge(self, period: int, amount: int) -> None:
         """Count ``amount`` in a segment; below 0 gives back, if the segment still counts."""
         marks = self._marks
-        if amount < 0 and period not in marks:
+        if not amount or (amount < 0 and period not in marks):
             return
         marks[period] = marks.get(period, 0) + amount
         self.used += amount
@@ -98,6 +100,11 @@ class Sliding:
             return 0
         return (max(self._marks) + SEGMENTS + 1) * self._size_ms - now_ms
 
+    def charges(self, now_ms: int) -> list[tuple[int, int]]:
+        """What counts, as pairs of segment and amount."""
+        self.roll(now_ms)
+        return [(segment, amount) for segment, amount in self._marks.items() if amount]
+
     def is_idle(self, now_ms: int) -> bool:
         """Whether nothing would be lost with it."""
         self.roll(now_ms)
@@ -107,23 +114,28 @@ class Sliding:
 class Calendar:
     """What was used on a day or in a month of UTC.
 
+    Args:
+        name: Of the bucket.
+        span: Which of the two.
+        changed: Where it puts itself when something was charged.
+
     Attributes:
         period: Which day or month that is.
         used: What counts now; rolled.
         holds: Requests that may still give something back, or need more.
     """
 
-    __slots__ = ("_ends_ms", "_is_day", "holds", "period", "used")
+    __slots__ = ("_changed", "_ends_ms", "holds", "name", "period", "span", "used")
 
-    def __init__(self, span: int) -> None:
-        self._is_day = span == DAY
+    def __init__(self, name: str, span: int, changed: set[Calendar]) -> None:
+        self.name, self.span, self._changed = name, span, changed
         self.period = self._ends_ms = 0
         self.used = self.holds = 0
 
     def roll(self, now_ms: int) -> int:
         """Begin anew if a new period has begun; the period of ``now_ms``."""
         if now_ms >= self._ends_ms:
-            period, self._ends_ms = period_of(now_ms, is_day=self._is_day)
+            period, self._ends_ms = period_of(now_ms, is_day=self.span == DAY)
             if period != self.period:
                 self.period, self.used = period, 0
         return self.period
@@ -132,6 +144,7 @@ class Calendar:
         """Count ``amount`` in a period, if it is still that one."""
         if period == self.period:
             self.used += amount
+            self._changed.add(self)
 
     def wait_ms(self, excess: int, now_ms: int) -> int:
         """When a new period begins."""
@@ -140,6 +153,11 @@ class Calendar:
     def reset_ms(self, now_ms: int) -> int:
         """When a new period begins."""
         return self._ends_ms - now_ms
+
+    def charges(self, now_ms: int) -> list[tuple[int, int]]:
+        """What counts, as pairs of period and amount."""
+        self.roll(now_ms)
+        return [(self.period, self.used)] if self.used else []
 
     def is_idle(self, now_ms: int) -> bool:
         """Whether nothing would be lost with it."""
@@ -208,12 +226,18 @@ class Ledger:
 
     Args:
         max_buckets: How many there may be.
+
+    Attributes:
+        buckets: By name.
+        changed: Days and months of which something was charged since somebody last looked, and emptied this.
     """
 
     def __init__(self, *, max_buckets: int = MAX_BUCKETS) -> None:
         self._max = max_buckets
         self.buckets: dict[str, Bucket] = {}
+        self.changed: set[Calendar] = set()
         self._sweep: list[str] = []
+        self._owed = 0
 
     def __len__(self) -> int:
         return len(self.buckets)
@@ -233,13 +257,15 @@ class Ledger:
             ticket: Of a request that waits already; it waits no longer unless it is queued again.
             new_ticket: Makes a ticket for one that is to wait; None: nobody waits.
         """
+        if self._owed:
+            self._forget(now_ms)
         buckets = self.buckets
         found: list[tuple[Bucket, int, int]] = []
         by, retry_ms, full = -1, 0, -1
         for index, ask in enumerate(asks):
             bucket = buckets.get(ask.bucket)
             if bucket is None:
-                bucket = self._new(ask, now_ms)
+                bucket = self._new(ask)
             if isinstance(bucket, Places):
                 period = 0
                 if by < 0 and full < 0:
@@ -321,21 +347,38 @@ class Ledger:
         if was_first:
             places.call()
 
+    def charge(self, name: str, span: int, used: Sequence[tuple[int, int]], now_ms: int) -> None:
+        """Count what was used elsewhere, as pairs of period and amount; of a calendar period that is over, nothing."""
+        bucket = self.buckets.get(name) or self._new(Ask(name, 0, 0, span))
+        assert not isinstance(bucket, Places)  # they are not used up
+        bucket.roll(now_ms)
+        for period, amount in used:
+            bucket.charge(period, amount)
+
+    def restore(self, name: str, span: int, period: int, used: int) -> None:
+        """Have what was used of a day or month, as it was written down."""
+        bucket = Calendar(name, span, self.changed)
+        bucket.period, bucket.used = period, used
+        self.buckets[name] = bucket
+
     # How many buckets there are.
 
-    def _new(self, ask: Ask, now_ms: int) -> Bucket:
+    def _new(self, ask: Ask) -> Bucket:
         name = ask.bucket
+        self._owed += SWEPT
         if len(self.buckets) >= self._max:
-            self._forget(now_ms)
-            if len(self.buckets) >= self._max:
-                name = ask.bucket.partition("|")[0] + "|*"
-                shared = self.buckets.get(name)
-                if shared is not None:
-                    return shared
-        else:
-            self._forget(now_ms)
+            name = ask.bucket.partition("|")[0] + "|*"
+            shared = self.buckets.get(name)
+            if shared is not None:
+                return shared
         span = ask.span
-        bucket: Bucket = Places() if span == PLACES else Sliding(span) if span > 0 else Calendar(span)
+        bucket: Bucket
+        if span == PLACES:
+            bucket = Places()
+        elif span > 0:
+            bucket = Sliding(span)
+        else:
+            bucket = Calendar(name, span, self.changed)
         self.buckets[name] = bucket
         return bucket
 
@@ -343,8 +386,9 @@ class Ledger:
         """Look at a few buckets, all of them in turn, and forget those that hold nothing."""
         if not self._sweep:
             self._sweep = list(self.buckets)
-        for _ in range(min(SWEPT, len(self._sweep))):
+        for _ in range(min(self._owed, len(self._sweep))):
             name = self._sweep.pop()
             bucket = self.buckets.get(name)
             if bucket is not None and bucket.is_idle(now_ms):
                 del self.buckets[name]
+        self._owed = 0

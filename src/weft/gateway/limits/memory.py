@@ -6,8 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+from weft.gateway.limits.keeper import Keeper
 from weft.gateway.limits.ledger import Held, Ledger, Waiting
 from weft.gateway.limits.terms import Ask, Hold, Ticket, Verdict
+from weft.serve.log import Log
+from weft.store import Database
 
 
 def wall_ms() -> int:
@@ -34,11 +37,23 @@ class MemoryStore:
     Args:
         ledger: Where what was used is written down.
         now_ms: Since 1970.
+        database: Where days and months are written down; None: they are forgotten with the process.
+        log: Where it is said that writing fails.
     """
 
-    def __init__(self, ledger: Ledger | None = None, *, now_ms: Callable[[], int] = wall_ms) -> None:
+    def __init__(
+        self,
+        ledger: Ledger | None = None,
+        *,
+        now_ms: Callable[[], int] = wall_ms,
+        database: Database | None = None,
+        log: Log | None = None,
+    ) -> None:
         self.ledger = ledger or Ledger()
         self._now_ms = now_ms
+        self._keeper = None
+        if database is not None:
+            self._keeper = Keeper(database, self.ledger, now_ms=now_ms, log=log or Log(name="limits"))
 
     async def take(self, asks: Sequence[Ask], ticket: Ticket | None = None) -> Verdict:
         """See :class:`weft.gateway.limits.terms.Store`."""
@@ -64,6 +79,10 @@ class MemoryStore:
 
     async def start(self) -> None:
         """See :class:`weft.gateway.limits.terms.Store`."""
+        if self._keeper is not None:
+            await self._keeper.start()
 
     async def aclose(self) -> None:
         """See :class:`weft.gateway.limits.terms.Store`."""
+        if self._keeper is not None:
+            await self._keeper.aclose()

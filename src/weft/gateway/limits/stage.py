@@ -93,6 +93,7 @@ class LimitStage:
                 while verdict.outcome == QUEUED:
                     await store.turn(ticket)
                     verdict = await store.take(asks, ticket)
+                    ticket = verdict.ticket or ticket
             is_waiting = False
         except TimeoutError:
             words = self._meters[verdict.by].words

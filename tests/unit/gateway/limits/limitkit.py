@@ -54,9 +54,15 @@ class LimitRig(FrontRig):
         return self.assembled
 
     @property
+    def models(self) -> list[Any]:
+        """The scripted models of the gateways, in the order in which these were started."""
+        made: list[Any] = Components().get("./chat.py:Chat", folder=self.folder).type.made
+        return made
+
+    @property
     def model(self) -> Any:
-        """The scripted model of the gateway that was started last."""
-        return Components().get("./chat.py:Chat", folder=self.folder).type.made[-1]
+        """That of the gateway that was started last."""
+        return self.models[-1]
 
 
 def route(limits: str, more: str = "") -> str:

@@ -1,0 +1,135 @@
+"""Questions to a store in another process, many in one message: what is asked while one is under way goes with the next.
+
+So a busy gateway sends few messages with many questions, an idle one sends each at once, and nobody waits for a timer.
+The first message that fails, or takes longer than it may, fails every question at once, those that wait too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+from weft.errors import UnavailableError
+
+Q = TypeVar("Q")
+
+MAX_BATCH: Final = 256
+"""Questions in one message: more would keep the other side busy for milliseconds, and its other callers waiting."""
+
+
+class StoreDownError(UnavailableError):
+    """The store of the limits does not answer."""
+
+    code = "limits_unavailable"
+
+
+GRACE_S: Final = 0.01
+"""After the time is up: a loop that was busy sees the timer and the answer at once, and the answer comes first."""
+
+
+class _Patience:
+    """A timeout that begins to count its last :data:`GRACE_S` when the loop gets to it."""
+
+    __slots__ = ("_handle", "_timeout")
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout = asyncio.timeout(None)
+        self._handle = asyncio.get_running_loop().call_later(timeout_s, self._nearly)
+
+    def _nearly(self) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time() + GRACE_S)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+
+class Batches(Generic[Q]):
+    """Asks in batches.
+
+    Args:
+        send: Sends some questions; gives their answers in order.
+        timeout_s: How long a message may take.
+        on_down: Called when one has failed.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Q]], Awaitable[Sequence[Any]]],
+        *,
+        timeout_s: float,
+        on_down: Callable[[BaseException], None] = lambda _error: None,
+    ) -> None:
+        self._send, self._timeout_s, self._on_down = send, timeout_s, on_down
+        self._waiting: list[tuple[Q, asyncio.Future[Any] | None]] = []
+        self._flight: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Q) -> Any:
+        """The answer to one.
+
+        Cancelled, it is asked all the same if it is under way already.
+
+        Raises:
+            StoreDownError: There is none.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._add(question, future)
+        return await future
+
+    def tell(self, question: Q) -> asyncio.Future[Any]:
+        """Ask one whose answer need not be waited for; what it fails with is in the future."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._add(question, future)
+        return future
+
+    def _add(self, question: Q, future: asyncio.Future[Any]) -> None:
+        self._waiting.append((question, future))
+        if self._flight is None:
+            self._flight = asyncio.get_running_loop().create_task(self._fly())
+
+    async def _fly(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._ask(batch)
+        finally:
+            self._flight = None
+            self._fail(StoreDownError("this gateway is stopping"), [])
+
+    async def _ask(self, batch: list[tuple[Q, asyncio.Future[Any] | None]]) -> None:
+        try:
+            async with _Patience(self._timeout_s):
+                answers = await self._send([question for question, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody has an answer; it goes to all who asked
+            self._on_down(error)
+            failure = StoreDownError("the limits cannot be counted now: their store does not answer")
+            failure.__cause__ = error
+            self._fail(failure, batch)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future is not None and not future.done():
+                future.set_result(answer)
+
+    def _fail(self, failure: StoreDownError, batch: list[tuple[Q, asyncio.Future[Any] | None]]) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, future in [*batch, *waiting]:
+            if future is not None and not future.done():
+                future.set_exception(failure)
+
+    async def drain(self) -> None:
+        """Return when nothing is under way."""
+        while self._flight is not None:
+            await asyncio.wait([self._flight])
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        if self._flight is not None:
+            self._flight.cancel()
+            await asyncio.wait([self._flight])
