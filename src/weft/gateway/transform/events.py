@@ -49,6 +49,7 @@ class EventChanges:
         if self._needles and self._changes_text:
             self._needles += (b"data: b", b"data:b")
         self._held = b""
+        self._tail: bytes | None = None
 
     def pass_on(self, block: bytes) -> bytes:
         """Each block on its way out; itself if nothing of it changes.
@@ -80,12 +81,18 @@ class EventChanges:
         out: list[bytes] = []
         is_changed = had
         start = 0
-        for boundary in _BOUNDARY.finditer(data):
+        if self._tail is not None and data[:1] == b"\n":
+            out.append(self._tail)  # the other half of the line end that the last event ended with
+            is_changed |= not self._tail
+            start = 1
+        for boundary in _BOUNDARY.finditer(data, start):
             raw = data[start : boundary.end()]
             event = self._event(raw)
             is_changed |= event is not raw
             out.append(event)
             start = boundary.end()
+        ends_in_cr = start == len(data) and data[-1:] == b"\r"
+        self._tail = None if not ends_in_cr else b"\n" if not out or out[-1].endswith(b"\r") else b""
         if start < len(data):
             self._held = data[start:]
             if len(self._held) > MAX_EVENT_BYTES:
