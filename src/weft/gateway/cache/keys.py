@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from weft.context import Context
+from weft.errors import InvalidRequestError
 from weft.gateway.passage import Passage
 from weft.gateway.targets import Target
 
@@ -39,6 +40,9 @@ class Key:
 def key_of(passage: Passage, target: Target, body: Mapping[str, Any], *, build: str, corpus: int) -> Key:
     """The key of a request.
 
+    Raises:
+        InvalidRequestError: The body is nested too deeply.
+
     Args:
         passage: The request, as its route has made it.
         target: What answers.
@@ -57,7 +61,9 @@ def key_of(passage: Passage, target: Target, body: Mapping[str, Any], *, build: 
         # Another path may have other defaults, and the fields another meaning.
         [wire.path, wire.opea] if wire is not None else [],
     ]
-    rest = {name: value for name, value in body.items() if name not in _FORM}
+    # What says in which form is asked may be read by a node all the same.
+    form = _FORM - target.consumed if target.consumed is not None else _FORM
+    rest = {name: value for name, value in body.items() if name not in form}
     exact = _digest([whose, what, rest])
     question, others = _question(rest)
     group = _digest([whose, what, others, "alike"]) if question else b""
@@ -84,4 +90,7 @@ def _question(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _digest(parts: Any) -> bytes:
-    return hashlib.sha256(_encode(parts)).digest()
+    try:
+        return hashlib.sha256(_encode(parts)).digest()
+    except RecursionError as error:
+        raise InvalidRequestError("the body is nested too deeply") from error

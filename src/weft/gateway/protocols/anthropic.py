@@ -10,8 +10,8 @@ from weft.context import Context
 from weft.contracts.base import invalid
 from weft.contracts.chat import ChatRequest
 from weft.errors import InvalidRequestError, did_you_mean
-from weft.gateway.protocols import anthropic_told, anthropic_wire
-from weft.gateway.protocols.anthropic_wire import TokenCount
+from weft.gateway.protocols import anthropic_told, anthropic_types, anthropic_wire
+from weft.gateway.protocols.anthropic_types import TokenCount
 from weft.gateway.protocols.asking import asking, renamed
 from weft.gateway.protocols.counting import tokens_of
 from weft.gateway.protocols.telling import told, whole
@@ -54,8 +54,8 @@ class Anthropic:
         doc = RouteDoc(
             summary="Anthropic's Messages API: asks a chat model or megaservice, whole or streamed.",
             description="Its events are Anthropic's: `message_start` to `message_stop`.",
-            request=anthropic_wire.MessagesRequest,
-            response=anthropic_wire.Message,
+            request=anthropic_types.MessagesRequest,
+            response=anthropic_types.Message,
             chunk=dict[str, Any],
             tags=("anthropic",),
             parameters=(_VERSION,),
@@ -73,8 +73,8 @@ class Anthropic:
 
         count = RouteDoc(
             summary="About how many tokens a message has: seldom fewer than the model's own count, for prose up to twice it.",
-            request=anthropic_wire.CountRequest,
-            response=anthropic_wire.TokenCount,
+            request=anthropic_types.CountRequest,
+            response=anthropic_types.TokenCount,
             tags=("anthropic",),
             parameters=(_VERSION,),
             examples={"request": {name: value for name, value in example.items() if name != "max_tokens"}},

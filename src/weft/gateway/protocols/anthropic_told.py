@@ -8,13 +8,8 @@ import msgspec
 
 from weft.contracts.chat import ChatResponse, Delta
 from weft.errors import BackendReplyError
-from weft.gateway.protocols.anthropic_wire import (
-    Message,
-    OutputBlock,
-    SearchResultLocation,
-    Usage,
-    stop_reason,
-)
+from weft.gateway.protocols.anthropic_types import Message, OutputBlock, SearchResultLocation, Usage
+from weft.gateway.protocols.anthropic_wire import stop_reason
 from weft.gateway.protocols.telling import Said
 from weft.http.sse import sse
 from weft.serve.problems import ANTHROPIC_TYPES

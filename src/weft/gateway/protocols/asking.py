@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from weft.context import Context
-from weft.errors import UnsupportedParameterError
+from weft.errors import InvalidRequestError, UnsupportedParameterError
 from weft.http.message import Request
 from weft.serve.application import CLIENT_GONE, Exchange
 
@@ -19,19 +19,40 @@ _encode = msgspec.json.Encoder().encode
 
 
 def asking(request: Request, body: Mapping[str, Any]) -> Request:
-    """The request as it came, with another body: it is the same exchange, from the same caller."""
+    """The request as it came, with another body: it is the same exchange, from the same caller.
+
+    Raises:
+        InvalidRequestError: The body is nested too deeply.
+    """
     asked = Request(
         "POST",
         request.path,
         request.raw_path,
         request.query,
         request.headers,
-        _encode(body),
+        encoded(body),
         request.peer,
         request.scheme,
     )
     asked.scope = request.scope
     return asked
+
+
+def encoded(value: Any) -> bytes:
+    """The JSON of what came from a caller, put into something else.
+
+    Raises:
+        InvalidRequestError: It is now nested too deeply.
+    """
+    try:
+        return _encode(value)
+    except RecursionError as error:
+        raise InvalidRequestError("the body is nested too deeply") from error
+
+
+def shown(value: Any) -> str:
+    """What a caller wrote, in a message: a text as it is, of anything else no more than what it is."""
+    return value if isinstance(value, str) else type(value).__name__
 
 
 def owner_of(context: Context) -> str:

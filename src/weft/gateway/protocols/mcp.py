@@ -18,7 +18,7 @@ from msgspec import UNSET
 from weft.context import Context, current
 from weft.errors import OverloadedError, RequestError, UnavailableError, did_you_mean
 from weft.gateway.protocols import mcp_wire
-from weft.gateway.protocols.asking import apart, asking, at_end, owner_of
+from weft.gateway.protocols.asking import apart, asking, at_end, owner_of, shown
 from weft.gateway.protocols.mcp_tools import ProgressTeller, Tool, event, failed
 from weft.gateway.protocols.mcp_wire import META, Id, Message, Refusal
 from weft.gateway.protocols.telling import Telling
@@ -203,7 +203,9 @@ class Mcp:
 
     def _list(self, message: Message, id_: Id, version: str, context: Context) -> Response:
         if (cursor := message.arguments.get("cursor")) is not None:
-            raise Refusal(mcp_wire.INVALID_PARAMS, f"there is no page '{cursor}': all tools are in the first")
+            raise Refusal(
+                mcp_wire.INVALID_PARAMS, f"there is no page '{shown(cursor)}': all tools are in the first"
+            )
         front = self._gateway.front
         tools = [
             tool.described
@@ -214,7 +216,7 @@ class Mcp:
         return self._result(id_, version, result | (self._lasting() if version in mcp_wire.MODERN else {}))
 
     def _listen(self, message: Message, id_: Id, version: str, context: Context) -> StreamResponse:
-        """The tools stay what they are while this runs: a subscription is acknowledged as one to nothing, and ends."""
+        """Lists say how long they hold: a subscription is acknowledged as one to nothing, and ends."""
         params = {"_meta": {META + "subscriptionId": id_}, "notifications": {}}
         said = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params}
         ended = mcp_wire.reply_of(id_, self._dressed(version)({}))
@@ -264,9 +266,9 @@ class Mcp:
         if tool is None:
             raise Refusal(
                 mcp_wire.INVALID_PARAMS,
-                f"there is no tool '{name}'",
+                f"there is no tool '{shown(name)}'",
                 status=200 if version in mcp_wire.LEGACY else 400,
-                data={"hint": did_you_mean(str(name), list(self._tools), what="tools")},
+                data={"hint": did_you_mean(shown(name), list(self._tools), what="tools")},
             )
         if not isinstance(arguments, dict | None):
             raise Refusal(mcp_wire.INVALID_PARAMS, "the arguments of a tool are an object")

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, TypeGuard
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from weft.gateway.protocols.asking import shown
 from weft.http.message import Headers, Response
 
 MODERN: Final = ("2026-07-28",)
@@ -168,7 +169,7 @@ def version_of(message: Message, headers: Headers) -> str:
     if header is None or (said is not None and header != said):
         raise Refusal(
             HEADER_MISMATCH,
-            f"the header MCP-Protocol-Version says '{header or ''}', the body '{said}'",
+            f"the header MCP-Protocol-Version says '{header or ''}', the body '{shown(said)}'",
         )
     if header not in VERSIONS:
         raise Refusal(
@@ -197,7 +198,9 @@ def _check_modern(message: Message, headers: Headers, said: Any) -> None:
     if message.method == "tools/call":
         name, called = _plain(headers.get("mcp-name")), message.arguments.get("name")
         if name != called:
-            raise Refusal(HEADER_MISMATCH, f"the header Mcp-Name says '{name or ''}', the body '{called}'")
+            raise Refusal(
+                HEADER_MISMATCH, f"the header Mcp-Name says '{name or ''}', the body '{shown(called)}'"
+            )
 
 
 def _plain(value: str | None) -> str | None:

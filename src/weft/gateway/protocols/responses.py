@@ -14,7 +14,7 @@ from msgspec import Struct
 from weft.context import Context
 from weft.errors import NotFoundError, RequestError, UnsupportedParameterError
 from weft.gateway.protocols import responses_told, responses_wire
-from weft.gateway.protocols.asking import asking, owner_of, renamed
+from weft.gateway.protocols.asking import asking, encoded, owner_of, renamed
 from weft.gateway.protocols.idempotency import HEADER as IDEMPOTENCY_KEY
 from weft.gateway.protocols.responses_told import ResponseObject, ResponseTeller
 from weft.gateway.protocols.responses_wire import ResponsesRequest
@@ -125,10 +125,13 @@ class Responses:
         chat = responses_wire.chat_body(asked, body, before)
         if "metadata" in chat and not chat["metadata"]:
             del chat["metadata"]
-        with renamed(responses_wire.NAMES):
-            reply = await self._gateway.ask("chat", asking(request, chat), context)
         is_stored = asked.store is not False
         response = responses_told.begun(asked, _new_id(request, context), stored=is_stored)
+        encoded(
+            [[response]]
+        )  # what is told again of the request must be found too deep before the model is asked
+        with renamed(responses_wire.NAMES):
+            reply = await self._gateway.ask("chat", asking(request, chat), context)
         said = chat["messages"][bool(asked.instructions) :]
         if isinstance(reply, Response):
             response = responses_told.completed(response, whole(reply))

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from weft.contracts.base import fields_of, invalid
 from weft.errors import InvalidRequestError, UnsupportedParameterError, did_you_mean
+from weft.gateway.protocols.asking import shown
 
 S = TypeVar("S", bound=Struct)
 
@@ -246,9 +247,9 @@ def messages(input_: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
             found += _output(_as(FunctionOutput, item, where), where)
         elif kind != "reasoning":  # what the model thought in an earlier turn is not read again
             raise UnsupportedParameterError(
-                f"an item of the type '{kind}' is not supported",
+                f"an item of the type '{shown(kind)}' is not supported",
                 param=f"{where}.type",
-                hint=did_you_mean(str(kind), _ITEMS, what="items that can be read"),
+                hint=did_you_mean(shown(kind), _ITEMS, what="items that can be read"),
             )
     return found
 
@@ -291,7 +292,7 @@ def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
         return {"type": "input_audio", "input_audio": part["input_audio"]}
     raise UnsupportedParameterError(
-        f"content of the type '{kind}' is not supported as it is",
+        f"content of the type '{shown(kind)}' is not supported as it is",
         param=where,
         hint="content that can be read: input_text, input_image (image_url), input_file (file_data), input_audio, "
         "output_text, refusal; there are no stored files",
@@ -313,7 +314,7 @@ def _output(output: FunctionOutput, where: str) -> list[dict[str, Any]]:
 def _tool(tool: dict[str, Any], index: int) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise UnsupportedParameterError(
-            f"tools of the type '{tool.get('type')}' are not supported: OpenAI's servers run them",
+            f"tools of the type '{shown(tool.get('type'))}' are not supported: OpenAI's servers run them",
             param=f"tools[{index}].type",
             hint="tools that can be had: {type: function, name, parameters}, which the caller runs",
         )
@@ -354,7 +355,7 @@ def _text(text: TextConfig | None) -> dict[str, Any]:
         schema = {name: form[name] for name in names if form.get(name) is not None}
         return found | {"response_format": {"type": "json_schema", "json_schema": schema}}
     raise UnsupportedParameterError(
-        f"'text.format' of the type '{form.get('type')}' is not supported",
+        f"'text.format' of the type '{shown(form.get('type'))}' is not supported",
         param="text.format",
         hint="{type: text}, {type: json_object} or {type: json_schema, name: ..., schema: ...}",
     )
