@@ -249,7 +249,12 @@ class Assembly:
     def load_stage(self, rule: RouteSpec) -> LoadStage:
         """What lets a route's requests in, as many at a time as can be served."""
         return LoadStage(
-            rule, clock=self.clock, metrics=self.metrics, journal=self.journal, processes=self.processes
+            rule,
+            clock=self.clock,
+            metrics=self.metrics,
+            journal=self.journal,
+            processes=self.processes,
+            lasting=self.lasting.setdefault("load", {}),
         )
 
     def elsewhere(self) -> Elsewhere:

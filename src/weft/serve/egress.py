@@ -137,7 +137,6 @@ class Egress:
             )
 
         self._ssl_context, self._proxies, self._no_proxy = ssl_context, proxies, no_proxy
-        self._apart: list[Client] = []
         self.inner = client(inner_guard(allowed))
         """For addresses that were registered at run time: inside the operator's networks."""
         self.named = client(named_guard)
@@ -154,16 +153,14 @@ class Egress:
         return self.named if _host(url) in self._hosts else self.inner
 
     def apart(self, limits: ClientLimits) -> Client:
-        """A client with limits of its own, for addresses that the operator's files name."""
-        made = Client(
+        """A client with limits of its own, for addresses that the operator's files name; whoever asks for it closes it."""
+        return Client(
             limits=limits,
             ssl_context=self._ssl_context,
             proxies=self._proxies,
             no_proxy=self._no_proxy,
             resolve=named_guard,
         )
-        self._apart.append(made)
-        return made
 
     def public_client(self, url: str) -> Client:
         """The client for a link that a user gave.
@@ -177,7 +174,7 @@ class Egress:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for client in (self.inner, self.named, self.public, *self._apart):
+        for client in (self.inner, self.named, self.public):
             await client.aclose()
 
 

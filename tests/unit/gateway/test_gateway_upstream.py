@@ -420,3 +420,56 @@ async def test_tokens_that_an_upstream_counts_are_counted(rig: FrontRig, backend
             assert context.tally.total is not None
             total = context.tally.total
             assert (total.prompt_tokens, total.completion_tokens, total.total_tokens) == (3, 5, 8)
+
+
+# With the other things that a route may say.
+
+
+async def test_replies_of_an_upstream_are_changed_as_a_routes_are(rig: FrontRig, backend: Backend) -> None:
+    """Whole ones and the events of streams; what is compressed is asked for plain, so that it can be read."""
+    text = route(backend, rest=", response: {remove: [secret]}")
+    gateway = await rig.gateway(text)
+    backend.reply = whole(b'{"kept": 1, "secret": 2}')
+    assert (await post(gateway, accept_encoding="gzip")).body == b'{"kept":1}'
+    assert backend.seen[0].get("accept-encoding") is None
+    backend.reply = streamed(b'data: {"kept": 1, "secret": 2}\n\n', b"data: [DONE]\n\n")
+    assert (await post(gateway)).body == b'data: {"kept":1}\n\ndata: [DONE]\n\n'
+
+
+async def test_a_silent_stream_is_kept_alive_and_another_body_left_alone(
+    rig: FrontRig, backend: Backend
+) -> None:
+    """Comments go out between the events of a stream; a body that is none gets nothing that is not its own."""
+    go_on = asyncio.Event()
+    pieces: list[bytes] = []
+
+    async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(pieces[:2]))
+        await go_on.wait()
+        writer.write(b"".join(pieces[2:]))
+
+    backend.answer = answer
+    gateway = await rig.gateway(route(backend, rest=", heartbeat_s: 0.02"))
+    for kind, is_kept_alive in (("text/event-stream", True), ("application/octet-stream", False)):
+        go_on.clear()
+        pieces[:] = streamed(EVENT, EVENT, kind=kind)
+        async with await gateway.stream("POST", "/v1/foreign", b"{}", headers=JSON) as reply:
+            assert await reply.body.take() == EVENT
+            if is_kept_alive:
+                comment = await asyncio.wait_for(reply.body.take(), WATCHDOG_S)
+                assert comment.startswith(b":")
+            go_on.set()
+            rest = b"".join([block async for block in reply.body])
+        assert rest.endswith(EVENT)
+        assert is_kept_alive or rest == EVENT
+
+
+async def test_an_upload_passes_and_one_too_long_does_not(rig: FrontRig, backend: Backend) -> None:
+    """Forms are handed on as they came, up to the length that the route allows."""
+    gateway = await rig.gateway(route(backend, rest=", max_body_bytes: 5000"))
+    form = [("content-type", "multipart/form-data; boundary=x")]
+    body = b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\n' + b"a" * 4000 + b"\r\n--x--\r\n"
+    assert (await gateway.request("POST", "/v1/foreign", body, headers=form)).status == 200
+    assert (backend.seen[0].body, backend.seen[0].get("content-type")) == (body, form[0][1])
+    assert (await gateway.request("POST", "/v1/foreign", body * 2, headers=form)).status == 413
+    assert len(backend.seen) == 1

@@ -29,26 +29,40 @@ class LoadStage:
         clock: Time.
         metrics, journal: Of the process.
         processes: Gateway processes that share what the file says.
+        lasting: Where the places of each route outlive this stage: when the file is read again, and says the same of them,
+            who has a place still counts.
 
     Attributes:
         admission: The places.
     """
 
     def __init__(
-        self, rule: RouteSpec, *, clock: Clock, metrics: Metrics, journal: Journal, processes: int = 1
+        self,
+        rule: RouteSpec,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        journal: Journal,
+        processes: int = 1,
+        lasting: dict[str, tuple[LoadSpec, int, Admission]] | None = None,
     ) -> None:
         spec = rule.load or LoadSpec()
+        lasting = {} if lasting is None else lasting
         self._name, self._journal, self._clock = rule.target, journal, clock
         self._is_adaptive = spec.concurrent is None
         self._is_high = _priority(spec)
         self._meters = LoadMeters(metrics, rule.target, has_priorities=spec.priority is not None)
-        self.admission = Admission(
-            Adaptive() if spec.concurrent is None else Fixed(max(1, -(-spec.concurrent // processes))),
-            queue=spec.queue,
-            queue_s=spec.queue_s,
-            clock=clock,
-            on_refused=self._meters.refused,
-        )
+        known = lasting.get(rule.target)
+        if known is None or known[:2] != (spec, processes):
+            admission = Admission(
+                Adaptive() if spec.concurrent is None else Fixed(max(1, -(-spec.concurrent // processes))),
+                queue=spec.queue,
+                queue_s=spec.queue_s,
+                clock=clock,
+                on_refused=self._meters.refused,
+            )
+            known = lasting[rule.target] = spec, processes, admission
+        self.admission = known[2]
         self._meters.watch(self.admission)
 
     async def __call__(self, passage: Passage, proceed: Proceed) -> Reply:

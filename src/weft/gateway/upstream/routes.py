@@ -13,7 +13,7 @@ from weft.gateway.passage import Passage, Proceed, Reply, Stage, through
 from weft.gateway.upstream.fallback import Way
 from weft.gateway.upstream.relay import Relay
 from weft.gateway.upstream.watching import Watch
-from weft.http.client import ClientLimits, Endpoint
+from weft.http.client import Client, ClientLimits, Endpoint
 from weft.http.message import Request
 from weft.run import Tools
 from weft.serve.application import Application
@@ -49,10 +49,12 @@ class Upstreams:
     def __init__(self, front: Front, egress: Egress, secret: Secret, tools: Tools, watch: Watch) -> None:
         self._front = front
         self._relays: dict[str, Relay] = {}
+        self._clients: list[Client] = []
         for rule in front.spec.routes:
             if rule.upstream is not None:
-                endpoints = _endpoints(rule, egress, secret)
-                replicas = Replicas(endpoints, tools.clock, rule.backends)
+                client = egress.apart(ClientLimits(max_connections=rule.upstream.connections))
+                self._clients.append(client)
+                replicas = Replicas(_endpoints(rule, client, secret), tools.clock, rule.backends)
                 relay = self._relays[rule.target] = Relay(
                     rule,
                     replicas,
@@ -72,6 +74,7 @@ class Upstreams:
         Raises:
             UsageError: A path is a contract's own.
         """
+        app.on_stop.append(self.aclose)
         for name, relay in self._relays.items():
             rule = self._front.rule(name)
             gate = Gate(rule, self._front.stages(name), relay)
@@ -85,7 +88,21 @@ class Upstreams:
                         f"{method} {rule.path} is served already, by what the contracts' own routes lead to",
                         hint=f"give the route to the upstream '{name}' another path",
                     )
-                app.route(method, rule.path, gate, errors=errors, doc=doc, reads=ANY, needs="")
+                app.route(
+                    method,
+                    rule.path,
+                    gate,
+                    errors=errors,
+                    doc=doc,
+                    reads=ANY,
+                    max_body_bytes=rule.max_body_bytes or MAX_JSON_BYTES,
+                    needs="",
+                )
+
+    async def aclose(self) -> None:
+        """Close the connections to all of them."""
+        for client in self._clients:
+            await client.aclose()
 
 
 class Gate:
@@ -106,13 +123,12 @@ class Gate:
         return self(passage.request, passage.context)
 
 
-def _endpoints(rule: RouteSpec, egress: Egress, secret: Secret) -> list[Endpoint]:
+def _endpoints(rule: RouteSpec, client: Client, secret: Secret) -> list[Endpoint]:
     upstream = rule.upstream
     assert upstream is not None  # asked of those that have one
     headers = [(name.lower(), _told(value, secret, rule)) for name, value in upstream.headers.items()]
     if upstream.api_key is not None:
         headers.append(("authorization", f"Bearer {_told(upstream.api_key, secret, rule)}"))
-    client = egress.apart(ClientLimits(max_connections=upstream.connections))
     return [client.endpoint(url, headers=headers) for url in upstream.urls]
 
 
