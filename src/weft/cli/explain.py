@@ -56,13 +56,15 @@ def command(
     from weft.context import Identity
     from weft.gateway.explained import explain
     from weft.plan import check
+    from weft.plan.front import whole_fields
     from weft.registry.components import Components
     from weft.spec.sources import load_whole
 
     spec = load_whole(*(find(name) for name in specs), examples=examples())
     if spec.gateway is None:
         raise UsageError("these files have no document of kind: Gateway", hint="name the Gateway file")
-    check(spec, Components())
+    components = Components()
+    plans = check(spec, components)
     body = _json(request)
     if not isinstance(body, dict):
         raise UsageError(f"{request} is no JSON object")
@@ -75,6 +77,9 @@ def command(
         ),
         route=route,
         reply=_json(reply) if reply is not None else None,
+        whole_of=lambda rule: whole_fields(
+            rule, spec.served.get(rule.target, (rule.target,)), plans, plans.placed, components
+        ),
     )
     click.echo(
         msgspec.json.format(msgspec.json.encode(_plain(said)), indent=2).decode() if as_json else shown(said)

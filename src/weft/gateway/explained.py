@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,7 @@ def explain(
     identity: Identity,
     route: str | None = None,
     reply: Any = None,
+    whole_of: Callable[[RouteSpec], Collection[str]] = lambda _rule: (),
 ) -> Explained:
     """Go through what a route would do, in the order in which it does it; where it refuses, the rest is left out.
 
@@ -76,6 +78,7 @@ def explain(
         identity: Who asks.
         route: The route's path; None: the one that the body's ``model`` leads to.
         reply: What the target answers, to see what becomes of that; None: nothing is said of it.
+        whole_of: Gives a route's fields that are whole numbers.
 
     Raises:
         UsageError: No route is meant.
@@ -93,7 +96,7 @@ def explain(
     seen = Seen(body, given, identity, model if isinstance(model, str) else "")
     _choose(told, rule, seen)
     if told.error is None:
-        _change(told, rule, seen, reply)
+        _change(told, seen, reply, whole_of(rule))
     return told
 
 
@@ -153,7 +156,8 @@ def _passage(rule: RouteSpec, seen: Seen) -> Passage:
     return Passage(request, context, rule, model=seen.model)
 
 
-def _change(told: Explained, rule: RouteSpec, seen: Seen, reply: Any) -> None:
+def _change(told: Explained, seen: Seen, reply: Any, whole: Collection[str]) -> None:
+    rule = told.rule
     if rule.schema:
         misfit = RequestSchema(rule.schema).misfit(seen.body)
         told.misfit = (
@@ -164,7 +168,7 @@ def _change(told: Explained, rule: RouteSpec, seen: Seen, reply: Any) -> None:
             return
     try:
         if rule.request is not None:
-            told.request = trace(Transform(rule.request), seen)
+            told.request = trace(Transform(rule.request, whole=whole), seen)
             if told.request.error is not None:
                 raise told.request.error
             told.headers = header_changes(HeaderRules(rule.request.headers), _raw(seen), seen)

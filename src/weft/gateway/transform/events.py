@@ -102,6 +102,11 @@ class EventChanges:
 
     def _event(self, raw: bytes) -> bytes:
         """One event with its empty line; itself if it does not change."""
+        if raw[:6] == b"data: " and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+            # One line of data, as nearly every server writes them.
+            payload = raw[6:-2]
+            after = self._payload(payload)
+            return raw if after is payload else b"" if after is None else b"data: %b\n\n" % after
         lines = _LINE_END.split(raw)
         found = [line for line in lines if line[:5] == b"data:"]
         if not found:

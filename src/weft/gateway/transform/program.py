@@ -198,8 +198,11 @@ class Transform:
 
     def _editing(self, path: str, edit: Edit, *, makes: bool) -> Callable[[Any, Seen], Any]:
         parts = parts_of(path)
+        is_top = len(parts) == 1
 
         def apply(body: Any, _seen: Seen) -> Any:
+            if is_top and type(body) is dict:
+                return edit(body, path)
             try:
                 return edited(body, parts, edit, makes=makes)
             except NoObjectError as error:

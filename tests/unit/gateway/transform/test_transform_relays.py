@@ -1,0 +1,73 @@
+"""A relayed stream stays a relay: blocks in which nothing can change go out as they came, past the transformation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from weft.context import Identity
+from weft.errors import BackendReplyError
+from weft.gateway.transform.events import EventChanges
+from weft.gateway.transform.program import Seen, Transform
+from weft.http.body import Alike
+from weft.http.message import Headers
+from weft.http.sse import MAX_EVENT_BYTES
+from weft.spec.gateway import TransformSpec
+
+
+def changes(alike: Alike | None = None, **keys: Any) -> EventChanges:
+    transform = Transform(TransformSpec(**keys), of="response")
+
+    def change(body: Any) -> Any:
+        return transform(Seen(body, Headers([]), Identity(), "m"))
+
+    return EventChanges(transform, change, alike=alike)
+
+
+def event(**fields: Any) -> bytes:
+    return b"data: %b\n\n" % msgspec.json.encode(fields)
+
+
+def learnt(block: bytes) -> Alike:
+    alike = Alike()
+    alike.learn(block[:10], block[-10:])
+    return alike
+
+
+def test_a_block_without_the_names_is_the_same_object() -> None:
+    """Nothing is decoded, and nothing is copied."""
+    block = event(model="m", choices=[])
+    alike = learnt(block)
+    assert changes(alike, remove=("system_fingerprint", "a.b")).pass_on(block) is block
+    assert alike.before == block[:10], "blocks like it may still go past"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        event(system_fingerprint="f"),
+        b'data: {"system\\u005ffingerprint":1}\n\n',
+        b'data: {"model":"m"}\n\ndata: {"cut',
+    ],
+)
+def test_no_block_goes_past_one_that_changes_or_is_cut(block: bytes) -> None:
+    """A block is shown again once one has changed, and as long as the rest of one is held."""
+    alike = learnt(block)
+    changes(alike, remove=("system_fingerprint",)).pass_on(block)
+    assert alike.before != block[:10]
+
+
+def test_a_reply_is_whole_whatever_is_held() -> None:
+    """A stream that ends within an event has not said it: what is cut off is not passed on, for nobody could look into it."""
+    made = changes(remove=("a",))
+    assert made.pass_on(b'data: {"a":1,"b":2}\n\ndata: {"a"') == b'data: {"b":2}\n\n'
+
+
+def test_an_event_without_an_end_is_refused() -> None:
+    """What is held has a bound."""
+    made = changes(remove=("a",))
+    with pytest.raises(BackendReplyError, match="an event is longer than"):
+        for _ in range(6):
+            made.pass_on(b'data: {"a":"' + b"x" * (MAX_EVENT_BYTES // 4))
