@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import httpx
-import pytest
 
 from accesskit import bearer, made
 from frontkit import GATEWAY, TALK, FrontRig
@@ -63,17 +62,18 @@ async def test_what_is_nested_deeply_is_no_fault_of_ours(rig: FrontRig) -> None:
     assert "unexpected" not in rig.log.getvalue()
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/mcp"])
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": 7}', b"[" * 50_000]
-)
-async def test_what_is_no_request_is_refused(rig: FrontRig, path: str, body: bytes) -> None:
+NONE = (b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": 7}', b"[" * 50_000)
+
+
+async def test_what_is_no_request_is_refused(rig: FrontRig) -> None:
     """A 400 whose body has the protocol's form."""
     await rig.gateway(CACHED)
     async with httpx.AsyncClient(base_url=rig.url, timeout=30) as client:
-        reply = await client.post(path, content=body, headers={"content-type": "application/json"})
-    assert reply.status_code == 400
-    assert "error" in reply.json()
+        for path in ("/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/mcp"):
+            for body in NONE:
+                reply = await client.post(path, content=body, headers={"content-type": "application/json"})
+                assert reply.status_code == 400, (path, body[:20])
+                assert "error" in reply.json()
 
 
 async def test_another_callers_call_cannot_be_cancelled(rig: FrontRig) -> None:
