@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
+from hashlib import sha256 as _sha256
 from typing import TYPE_CHECKING, Final
 
 from weft.context import Context, Identity
@@ -85,13 +85,12 @@ class BearerTokens:
         token = shown[7:].strip()
         if not is_signed_token(token):
             return None
-        provider = self._tokens.provider
-        if len(token) <= MAX_TOKEN_CHARACTERS and not provider.is_stale:
-            provider.look_after()
-            digest = hashlib.sha256(token.encode("latin-1")).digest()
+        if len(token) <= MAX_TOKEN_CHARACTERS:
+            digest = _sha256(token.encode("latin-1")).digest()
             known = self._known.get(digest)
             if known is not None:
-                if self._clock() < known[0]:
+                now, provider = self._clock(), self._tokens.provider
+                if now < known[0] and (now < provider.fresh_until or provider.is_good_still()):
                     self._known.move_to_end(digest)
                     return known[1]
                 self._drop(digest)
@@ -106,7 +105,7 @@ class BearerTokens:
         self._characters = 0
 
     def _remember(self, token: str, ends_at: float, identity: Identity) -> None:
-        digest = hashlib.sha256(token.encode("latin-1")).digest()
+        digest = _sha256(token.encode("latin-1")).digest()
         self._drop(digest)
         self._known[digest] = (ends_at, identity, len(token))
         self._characters += len(token)

@@ -85,6 +85,10 @@ def check(content: bytes, *, issuer: str, audience: str, now: float) -> Claims:
         raise UnauthorizedError("the token was made in the future: the clocks differ")
     if not is_name(standard.sub):
         raise UnauthorizedError("the token names nobody")
+    if (
+        "cnf" in found
+    ):  # RFC 7800: without a proof of that key it is worth nothing, and here nobody asks for one
+        raise UnauthorizedError("the token is bound to a key, of which this gateway takes no proof")
     return Claims(found, standard.exp + LEEWAY_S, standard.nonce)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ LASTS_S: Final = 900.0
 MAX_SECRET_CHARACTERS: Final = 64
 WANTED_SCOPES: Final = ("profile", "email", "groups")
 """Asked for beside ``openid`` where the provider has them."""
+
+_IS_ERROR = re.compile(r"[a-z_]{1,50}").fullmatch
+"""A code of an error (RFC 6749, 4.1.2.1): what goes into the log is one, and no text of whoever made the link."""
 
 FORM: Final = "application/x-www-form-urlencoded"
 
@@ -148,7 +152,8 @@ class CodeFlow:
             raise UnauthorizedError("the answer is from another provider")  # RFC 9207
         if "error" in answer:
             # The provider's sentence is for developers, and whoever made the link could have written it.
-            self._log.warning("the provider refused a login", error=answer["error"][:100])
+            code = answer["error"] if _IS_ERROR(answer["error"]) else "another"
+            self._log.warning("the provider refused a login", error=code)
             raise UnauthorizedError(f"{self.name} did not let you in")
         if not answer.get("code"):
             raise UnauthorizedError("the provider's answer has no code")
@@ -244,7 +249,7 @@ def _error_of(body: bytes) -> str:
         found = msgspec.json.decode(body, type=dict[str, object]).get("error")
     except (msgspec.DecodeError, RecursionError):
         return ""
-    return found[:100] if isinstance(found, str) else ""
+    return found if isinstance(found, str) and _IS_ERROR(found) else ""
 
 
 def _base64(content: bytes) -> str:

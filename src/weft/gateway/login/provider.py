@@ -86,6 +86,8 @@ class Provider:
         self._published = b""
         self._failure: RequestError | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self.fresh_until = float("-inf")
+        """Until when the keys need no look."""
         self.on_change: list[Callable[[], None]] = []
         """Called when the keys have changed: what an old one signed must be looked at again."""
 
@@ -116,6 +118,11 @@ class Provider:
         if self._clock() - self._tried_at >= ASK_AGAIN_S:
             await self._fetch()
         return self._published != before
+
+    def is_good_still(self) -> bool:
+        """Whether what was checked with keys that have got old counts still; they are fetched again, and nobody waits."""
+        self.look_after()
+        return not self.is_stale
 
     def look_after(self) -> None:
         """Fetch the keys again if they have got old, without anybody waiting for it."""
@@ -214,6 +221,7 @@ class Provider:
         if self._failure is not None:
             self._log.info(f"the keys of {self.issuer} can be had again")
         self._failure, self._keys, self._keys_at = None, keys, now
+        self.fresh_until = now + REFRESH_S
         if published != self._published:
             self._published = published
             if not len(keys):

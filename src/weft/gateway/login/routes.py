@@ -16,6 +16,7 @@ from weft.gateway.login.codeflow import LASTS_S
 from weft.gateway.login.sessions import cookie_of, is_from_here, prefixed, set_cookie
 from weft.http.message import Request, Response
 from weft.serve.application import Application, RouteDoc
+from weft.spec.fronts import CALLBACK_PATH
 
 if TYPE_CHECKING:
     from weft.gateway.login.login import Login
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LOGIN_PATH: Final = "/login"
 LOGOUT_PATH: Final = "/logout"
 ME_PATH: Final = "/v1/me"
+RESOURCE_PATH: Final = "/.well-known/oauth-protected-resource"
 
 FORM: Final = ("application/x-www-form-urlencoded",)
 MAX_FORM_BYTES: Final = 16_384
@@ -81,7 +83,8 @@ class LoginRoutes:
             route("POST", "/login/invitation", self._accept)
         if self._login.flow is not None:
             route("GET", "/login/oidc", self._leave)
-            route("GET", "/login/callback", self._return)
+            route("GET", CALLBACK_PATH, self._return)
+            route("GET", RESOURCE_PATH, self._resource)
 
     def _told(self, handler: Handler) -> Handler:
         """What is refused on these pages is told on a page; a form of another site is refused before it is read."""
@@ -218,6 +221,17 @@ class LoginRoutes:
         if identity is not None:
             await self._login.audit.record("logout", identity)
         return _redirect(LOGIN_PATH, *self._login.no_cookies(request))
+
+    async def _resource(self, request: Request, context: Context) -> Response:
+        """Where a program gets a token for us (RFC 9728); clients of MCP look here."""
+        flow = self._login.flow
+        assert flow is not None  # the route is there only with it
+        known = {
+            "resource": flow.callback(request).removesuffix(CALLBACK_PATH),
+            "authorization_servers": [flow.provider.issuer],
+            "bearer_methods_supported": ["header"],
+        }
+        return Response(200, (), msgspec.json.encode(known))
 
     async def _style(self, request: Request, context: Context) -> Response:
         return Response(200, [("cache-control", "no-cache")], pages.STYLE, "text/css; charset=utf-8")

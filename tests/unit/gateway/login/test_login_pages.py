@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from accesskit import ROUTE, bearer, made, stores
 from frontkit import FrontRig, ask
 from loginkit import Browser
+from weft.errors import MissingExtraError, UsageError
 from weft.gateway.access.audit import AuditLog
 from weft.gateway.access.authenticator import GatewayAuthenticator
 from weft.gateway.access.desk import DATABASE_FILE
@@ -278,6 +280,48 @@ async def test_an_anonymous_visitor_can_log_in(rig: FrontRig) -> None:
     assert (known["shown"], known["can_log_in"], known["can_log_out"]) == ("anonymous", True, False)
     await entered(page, rig)
     assert (await me(page))["caller"] == "ann"
+
+
+# Providers.
+
+
+OIDC = ROUTE + 'auth: {accounts: true, oidc: {issuer: "https://id.example", audience: weft}}\n'
+
+
+async def test_a_program_finds_out_where_tokens_are_from(rig: FrontRig) -> None:
+    """RFC 9728: the gateway's own address, and its provider's; anybody may ask."""
+    page = await browser(rig, OIDC)
+    status, body = await page.get("/.well-known/oauth-protected-resource")
+    assert (status, msgspec.json.decode(body)) == (
+        200,
+        {
+            "resource": rig.url,
+            "authorization_servers": ["https://id.example"],
+            "bearer_methods_supported": ["header"],
+        },
+    )
+
+
+async def test_without_the_packages_for_tokens_a_gateway_says_what_to_install(
+    rig: FrontRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it starts, by the name of the extra; accounts and keys need none of them."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("jwt", "cryptography")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("jwt", "cryptography"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'weft\[gateway\]'"):
+        await rig.gateway(OIDC)
+    page = await browser(rig, ROUTE + "auth: {accounts: true, keys: true, certificates: true}\n")
+    await entered(page, rig)
+    assert (await me(page))["caller"] == "ann"
+
+
+async def test_a_secret_that_is_not_set_is_named(rig: FrontRig) -> None:
+    """When the gateway starts, and not when somebody logs in."""
+    text = OIDC.replace("audience: weft", "audience: weft, client_secret: {secret: PAGE_SECRET}")
+    with pytest.raises(UsageError, match="the secret 'PAGE_SECRET' is not set"):
+        await rig.gateway(text)
 
 
 # Pages.

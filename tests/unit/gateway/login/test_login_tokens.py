@@ -111,6 +111,7 @@ async def test_what_is_no_signed_token_is_left_to_others(rig: Rig, shown: str) -
         ({"sub": ""}, "names nobody"),
         ({"sub": "a\nb"}, "names nobody"),
         ({"sub": "a" * 256}, "names nobody"),
+        ({"cnf": {"jkt": "x"}}, "bound to a key"),
     ],
     ids=str,
 )
@@ -428,7 +429,7 @@ async def test_the_second_request_costs_nothing(rig: Rig) -> None:
     """The same identity object, without a look at signature or keys."""
     token = rig.issuer.token()
     first = await rig.show(token)
-    rig.provider._keys = None  # nothing could be checked now
+    rig.provider._keys = rig.provider._configuration = None  # nothing could be checked now
     assert await rig.show(token) is first
 
 
