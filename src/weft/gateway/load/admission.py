@@ -55,11 +55,11 @@ class Place:
         """The request has ended."""
         self.leave()
 
-    def leave(self) -> None:
+    def leave(self, *, is_used: bool = True) -> None:
         """Give the place back; may be called again."""
         if self.is_held:
             self.is_held = False
-            self._admission.left(self)
+            self._admission.left(self, is_used=is_used)
 
 
 class Waiter:
@@ -159,7 +159,7 @@ class Admission:
             return await waiter.future
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled() and not waiter.future.exception():
-                waiter.future.result().leave()  # it got its place in the same moment
+                waiter.future.result().leave(is_used=False)  # it got its place in the same moment
             raise
         finally:
             line.pop(waiter, None)
@@ -182,15 +182,20 @@ class Admission:
         place.was_full = self.in_flight >= self.concurrency.now
         return place
 
-    def left(self, place: Place) -> None:
+    def left(self, place: Place, *, is_used: bool) -> None:
         """A place is free again."""
         self.in_flight -= 1
+        if is_used:
+            self._learn(place)
+        self.hand_out()
+
+    def _learn(self, place: Place) -> None:
+        """How long places are held, and so how many become free in a second."""
         held_s = (self.clock.now_ns() - place.begun_ns) * 1e-9
         self._held_s += (held_s - self._held_s) * (LEARNING if self._held_s else 1.0)
         if self._held_s:
             rate = self.concurrency.now / self._held_s
             self._rate += (rate - self._rate) * (LEARNING if self._rate else 1.0)
-        self.hand_out()
 
     def _expired(self, waiter: Waiter) -> None:
         (self.high if waiter.is_high else self.low).pop(waiter, None)
