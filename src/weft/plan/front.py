@@ -31,7 +31,7 @@ from weft.plan.schemas import check_schema
 from weft.plan.services import Placed, plain
 from weft.registry.components import Components, ignored_fields
 from weft.registry.describe import union_members
-from weft.spec.gateway import RouteSpec, TransformSpec
+from weft.spec.gateway import GatewaySpec, RouteSpec, TransformSpec
 from weft.spec.model import Marks, Spec
 from weft.spec.problems import Problems
 
@@ -79,6 +79,7 @@ def check_front(
             check_route(rule, asked, problems)
         if not known:
             check_route(rule, None, problems)
+    _check_fallbacks(front, spec, plans, placed, problems)
     if front.auth is not None:
         for role, condition in front.auth.roles.items():
             compile_rule(condition, problems, what=f"the condition of role '{role}'", names=ROLE_NAMES)
@@ -110,6 +111,34 @@ def _embeds(service: Placed, components: Components) -> bool:
         return components.contract_of(info, service.config).name == "embedding"
     except ComponentError:
         return False  # reported where the service is
+
+
+def _check_fallbacks(
+    front: GatewaySpec,
+    spec: Spec,
+    plans: Mapping[str, Plan],
+    placed: Mapping[str, Placed],
+    problems: Problems,
+) -> None:
+    """Check that what stands in for a target is asked the same things; of upstreams nobody knows."""
+    contracts: dict[str, str] = {}
+    for rule in front.routes:
+        key = next(iter(spec.served.get(rule.target, (rule.target,))), rule.target)
+        if rule.megaservice is not None and key in plans:
+            contracts[rule.target] = plans[key].contract.name
+        elif rule.service is not None and rule.service in placed:
+            contracts[rule.target] = placed[rule.service].contract
+    for rule in front.routes:
+        if rule.backends is None or (own := contracts.get(rule.target)) is None:
+            continue
+        for index, name in enumerate(rule.backends.fallback):
+            if (other := contracts.get(name)) is not None and other != own:
+                problems.add(
+                    "wrong-contract",
+                    f"'{name}' is of the contract '{other}', and '{rule.target}' of '{own}'",
+                    rule.backends.marks.value("fallback", index),
+                    help="what stands in is asked the same request",
+                )
 
 
 def check_route(rule: RouteSpec, asked: Asked | None, problems: Problems) -> None:
