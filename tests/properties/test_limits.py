@@ -394,4 +394,4 @@ def test_redis_decides_as_the_model(redis: RedisServer) -> None:
         name = f"n{next(names)}"
         return lambda: RemoteStore(RedisLink(redis.url, name, now_ms=now_ms), timeout_s=5, lease_s=LEASE_S)
 
-    run_state_machine_as_test(machine(make, has_processes=True), settings=FEW)
+    run_state_machine_as_test(machine(make, has_processes=True), settings=settings(FEW, max_examples=20))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
@@ -27,6 +28,10 @@ class StoreDownError(UnavailableError):
 
 GRACE_S: Final = 0.01
 """After the time is up: a loop that was busy sees the timer and the answer at once, and the answer comes first."""
+
+
+TIMEOUT_MOST: Final = 10
+"""Times the least that a message may take."""
 
 
 class _Patience:
@@ -51,12 +56,39 @@ class _Patience:
         await self._timeout.__aexit__(kind, error, trace)
 
 
+class Timing:
+    """How long an answer may take, by how long they took: TCP's estimate for the loss of a segment (RFC 6298).
+
+    A store that has become slow with its machine is waited for a little longer, and one that has gone is not.
+
+    Args:
+        least_s: However fast it was.
+
+    Attributes:
+        timeout_s: For the next one.
+    """
+
+    __slots__ = ("_least_s", "_mean_s", "_spread_s", "timeout_s")
+
+    def __init__(self, least_s: float) -> None:
+        self._least_s = self.timeout_s = least_s
+        self._mean_s = self._spread_s = 0.0
+
+    def took(self, seconds: float) -> None:
+        """An answer has come."""
+        self._spread_s += 0.25 * (abs(seconds - self._mean_s) - self._spread_s)
+        self._mean_s += 0.125 * (seconds - self._mean_s)
+        self.timeout_s = min(
+            TIMEOUT_MOST * self._least_s, max(self._least_s, self._mean_s + 4 * self._spread_s)
+        )
+
+
 class Batches(Generic[Q]):
     """Asks in batches.
 
     Args:
         send: Sends some questions; gives their answers in order.
-        timeout_s: How long a message may take.
+        timeout_s: How long a message may take at least; see :class:`Timing`.
         on_down: Called when one has failed.
     """
 
@@ -67,7 +99,8 @@ class Batches(Generic[Q]):
         timeout_s: float,
         on_down: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
-        self._send, self._timeout_s, self._on_down = send, timeout_s, on_down
+        self._send, self._on_down = send, on_down
+        self._timing = Timing(timeout_s)
         self._waiting: list[tuple[Q, asyncio.Future[Any] | None]] = []
         self._flight: asyncio.Task[None] | None = None
 
@@ -104,8 +137,9 @@ class Batches(Generic[Q]):
             self._fail(StoreDownError("this gateway is stopping"), [])
 
     async def _ask(self, batch: list[tuple[Q, asyncio.Future[Any] | None]]) -> None:
+        timing, begun = self._timing, monotonic()
         try:
-            async with _Patience(self._timeout_s):
+            async with _Patience(timing.timeout_s):
                 answers = await self._send([question for question, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody has an answer; it goes to all who asked
             self._on_down(error)
@@ -113,6 +147,7 @@ class Batches(Generic[Q]):
             failure.__cause__ = error
             self._fail(failure, batch)
             return
+        timing.took(monotonic() - begun)
         for (_, future), answer in zip(batch, answers, strict=True):
             if future is not None and not future.done():
                 future.set_result(answer)

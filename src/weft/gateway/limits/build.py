@@ -15,7 +15,7 @@ from weft.gateway.limits.memory import MemoryStore
 from weft.gateway.limits.meters import EVERYTHING, compiled
 from weft.gateway.limits.outage import GuardedStore
 from weft.gateway.limits.redis import RedisLink
-from weft.gateway.limits.remote import TIMEOUT_S, Link, RemoteStore
+from weft.gateway.limits.remote import LEASE_S, TIMEOUT_S, Link, RemoteStore
 from weft.gateway.limits.stage import LimitStage
 from weft.gateway.limits.terms import Store
 from weft.http.client import Client
@@ -140,7 +140,7 @@ def _guarded(link: Link, state: StateSpec, around: Surroundings, *, timeout_s: f
     share = None if state.on_store_down == "deny" else state.gateways * around.processes
 
     def store(on_down: Callable[[BaseException], None]) -> RemoteStore:
-        return RemoteStore(link, timeout_s=timeout_s, on_down=on_down)
+        return RemoteStore(link, timeout_s=timeout_s, lease_s=LEASE_S, on_down=on_down)
 
     return GuardedStore(store, share=share, log=around.log)
 

@@ -385,7 +385,7 @@ class Ledger:
     def _forget(self, now_ms: int) -> None:
         """Look at a few buckets, all of them in turn, and forget those that hold nothing."""
         if not self._sweep:
-            self._sweep = list(self.buckets)
+            self._sweep = list(reversed(self.buckets))  # the oldest is looked at first
         for _ in range(min(self._owed, len(self._sweep))):
             name = self._sweep.pop()
             bucket = self.buckets.get(name)

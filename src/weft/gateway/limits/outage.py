@@ -24,8 +24,9 @@ from weft.gateway.limits.terms import Ask, Hold, Store, Ticket, Verdict
 from weft.gateway.limits.waiting import Line
 from weft.serve.log import Log
 
-PROBE_S: Final = 0.25
-"""Before the store is first asked whether it is there again; doubled each time that it is not."""
+PROBE_S: Final = 0.05
+"""Before the store is first asked whether it is there again, should it only have been slow; doubled each time that it is
+not."""
 
 PROBE_MOST_S: Final = 4.0
 """A store that is back is noticed within so long."""

@@ -87,11 +87,10 @@ local function charge_period(key, period, ends, amount)
   redis.call('PEXPIREAT', key, text(ends + DAY_MS))
 end
 
-local function count(field, amount, ends)
+local function count(field, amount)
   if redis.call('HINCRBY', KEYS[3], field, text(amount)) <= 0 then
     redis.call('HDEL', KEYS[3], field)
   end
-  if ends then redis.call('PEXPIRE', KEYS[3], text(ends + 5000 - now)) end
 end
 """
 
@@ -114,8 +113,8 @@ end
 if ends - now < lease * 0.75 then
   ends = now + lease
   redis.call('ZADD', KEYS[1], text(ends), me)
-  redis.call('PEXPIRE', KEYS[2], text(lease + 5000))
-  redis.call('PEXPIRE', KEYS[3], text(lease + 5000))
+  redis.call('PEXPIRE', KEYS[2], text(lease * 1.1))
+  redis.call('PEXPIRE', KEYS[3], text(lease * 1.1))
 end
 
 local others = nil
@@ -196,18 +195,18 @@ elseif full > 0 then
 end
 if waits_at and not (outcome == 1 and by == ticket) then
   redis.call('HDEL', KEYS[2], ARGV[6])
-  count(waits_at, -1, ends)
+  count(waits_at, -1)
 end
 local hold = nil
 if outcome == 1 and by ~= ticket then
   hold = 'q|' .. found[by].key
-  count(hold, 1, ends)
+  count(hold, 1)
 end
 if outcome == 0 then
   local periods = {}
   for _, part in ipairs(found) do
     if part.span == 0 then
-      count('a|' .. part.key, part.amount, ends)
+      count('a|' .. part.key, part.amount)
     elseif part.span > 0 then
       if part.amount > 0 then
         charge_slide(part.key, part.size, part.period, part.amount)
@@ -223,7 +222,9 @@ if outcome == 0 then
 end
 if hold then
   redis.call('HSET', KEYS[2], ARGV[3], hold)
-  redis.call('PEXPIRE', KEYS[2], text(ends + 5000 - now))
+  -- They outlive the lease a little, and are gone with it all the same: whoever finds it over deletes them.
+  redis.call('PEXPIRE', KEYS[2], text(ends - now + lease / 10))
+  redis.call('PEXPIRE', KEYS[3], text(ends - now + lease / 10))
 end
 local reply = {outcome, by > 0 and by - 1 or -1, retry}
 for _, part in ipairs(found) do
@@ -248,7 +249,7 @@ local hold = redis.call('HGET', KEYS[2], ARGV[3])
 if not hold then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[3])
 if string.sub(hold, 1, 2) == 'q|' then
-  count(hold, -1, ends)
+  count(hold, -1)
   return 1
 end
 local periods = {}
@@ -258,7 +259,7 @@ for i = 1, #KEYS - 3 do
   local key, span, period, amount, used =
     KEYS[i + 3], tonumber(ARGV[at]), periods[i], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   if span == 0 then
-    count('a|' .. key, -amount, ends)
+    count('a|' .. key, -amount)
   elseif used >= 0 and used ~= amount then
     if span > 0 then
       local size = math.max(1, math.floor(span / segments))
@@ -288,8 +289,8 @@ BEAT: Final = (
 if ARGV[3] ~= '1' and not alive() then return -1 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))
 redis.call('ZADD', KEYS[1], text(now + tonumber(ARGV[4])), me)
-redis.call('PEXPIRE', KEYS[2], text(tonumber(ARGV[4]) + 5000))
-redis.call('PEXPIRE', KEYS[3], text(tonumber(ARGV[4]) + 5000))
+redis.call('PEXPIRE', KEYS[2], text(tonumber(ARGV[4]) * 1.1))
+redis.call('PEXPIRE', KEYS[3], text(tonumber(ARGV[4]) * 1.1))
 return 1
 """
 )
