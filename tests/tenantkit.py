@@ -43,10 +43,23 @@ nodes:
 output: answer
 ---
 apiVersion: weft/v1
+kind: Megaservice
+name: kept
+version: "1.0.0"
+contract: chat
+nodes:
+  asked: {component: "./parts.py:Asked", inputs: {messages: request.messages}}
+  retrieve: {service: retriever, inputs: {query: asked.query}}
+  shown: {component: "./parts.py:Shown", inputs: {documents: retrieve.documents, query: asked.query}}
+  answer: {service: llm, fill_from: request, inputs: {messages: shown.messages}}
+output: answer
+---
+apiVersion: weft/v1
 kind: Gateway
 name: front
 routes:
   - {path: /v1/library, megaservice: library}
+  - {path: /v1/kept, megaservice: kept, cache: {semantic: 0.9, embedder: embedder}}
   - {path: /v1/secret, service: llm, roles: [staff]}
   - {path: /v1/documents, service: documents}
   - {path: /v1/store, service: store}
@@ -126,6 +139,7 @@ class House:
         keys: The secret of each caller by name: ``ann`` and ``bob`` of acme (ann reads ``staff``), ``eve`` of rival.
         upstream: Headers of the requests that the upstream got.
         job: In which acme's document was taken in.
+        said: The headers of the last reply.
     """
 
     def __init__(self, rig: FrontRig, gateway: Endpoint) -> None:
@@ -133,6 +147,7 @@ class House:
         self.keys: dict[str, str] = {}
         self.upstream: list[dict[str, str]] = []
         self.job = ""
+        self.said: dict[str, str] = {}
 
     async def send(
         self,
@@ -147,6 +162,7 @@ class House:
         sent = {"content-type": "application/json"} if body is not None else {}
         sent |= (bearer(self.keys[caller]) if caller else {}) | (headers or {})
         reply = await self.gateway.request(method, path, content, headers=list(sent.items()))
+        self.said = dict(reply.headers.items())
         try:
             return reply.status, json.loads(reply.body) if reply.body else None
         except ValueError:

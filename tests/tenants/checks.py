@@ -164,6 +164,7 @@ LISTED: Final = [
             "verifier=verifier, only_signed=verifier is not None": "verifier=verifier",
             "assembly.refuse_strangers_tenants()": "pass",
             "else scoped(contract, call)": "else call",
+            "(access := assembly.desk.stage(rule)) is not None:": "(access := None) is not None:",
         },
     ),
     # Documents.
@@ -252,6 +253,47 @@ LISTED: Final = [
             "        [context.tenant, context.caller,": '        ["", context.caller,',
             "context.caller, identity.key if": '"", identity.key if',
         },
+    ),
+    *_of(
+        "gateway/protocols/asking.py",
+        "tests/unit/gateway/protocols/test_every_protocol.py",
+        changes={"    own.identify(context.identity)\n": ""},
+    ),
+    *_of(
+        "gateway/protocols/idempotency.py",
+        TENANTS,
+        changes={"owner, name = owner_of(passage.context), ": 'owner, name = "", '},
+    ),
+    *_of(
+        "gateway/protocols/mcp.py",
+        "tests/unit/gateway/protocols/test_every_protocol.py",
+        "tests/unit/gateway/protocols/test_mcp.py",
+        changes={
+            "            if front is None or front.lets_in(tool.name, context.identity)": "            if True"
+        },
+    ),
+    *_of(
+        "gateway/cache/keys.py",
+        TENANTS,
+        changes={
+            "    return [context.tenant, None if": '    return ["", None if',
+            "None if readers is None else sorted(set(readers))]": "None]",
+            "exact = _digest([whose, what, rest])": "exact = _digest([what, rest])",
+            "_digest([whose, what, others,": "_digest([what, others,",
+        },
+    ),
+    # What is told of routes, and handed on to foreign servers.
+    *_of(
+        "gateway/app.py",
+        TENANTS,
+        changes={
+            "        return self.front is None or self.front.lets_in(name, context.identity)": "        return True"
+        },
+    ),
+    *_of(
+        "gateway/upstream/headers.py",
+        TENANTS,
+        changes={"(HOP | WRITTEN | SECRET | ABOUT_CLIENT)": "(HOP | WRITTEN | ABOUT_CLIENT)"},
     ),
     # What is counted.
     *_of(

@@ -184,6 +184,51 @@ async def test_another_callers_history_is_not_there(house: House) -> None:
     assert (await house.send("ann", "GET", f"/v1/responses/{kept}"))[0] == 200
 
 
+# What is kept to be told again.
+
+
+async def test_a_reply_that_was_kept_is_not_anothers(house: House) -> None:
+    """Nobody is told what was kept for other readers or another tenant, nor whether it was asked there.
+
+    By the same question, and by one of the same words in another order.
+    """
+    body = {"model": "kept", "messages": ACME_TEXT + " " + STAFF_TEXT, "stream": False}
+    turned = body | {"messages": STAFF_TEXT + " " + ACME_TEXT}
+    told_to = {}
+    for asked in (body, turned):
+        for caller in ("ann", "bob", "eve"):
+            status, reply = await house.send(caller, "POST", "/v1/kept", asked)
+            assert status == 200, reply
+            told_to[caller] = json.dumps(reply)
+            outcome = house.said.get("x-weft-cache", "")
+            assert outcome.startswith("miss") == (asked is body), (caller, outcome)
+            if asked is body:
+                await house.send(caller, "POST", "/v1/kept", asked)
+                assert house.said["x-weft-cache"].startswith("hit"), house.said
+        assert "board" in told_to["ann"]
+        assert "rocket" in told_to["bob"]
+        assert "board" not in told_to["bob"]
+        assert "rocket" not in told_to["eve"]
+        assert "board" not in told_to["eve"]
+
+
+async def test_an_idempotency_key_is_its_callers(house: House) -> None:
+    """A key that another caller has used, guessed or seen, gives nothing of theirs, and does not stand in the way."""
+    key = {"idempotency-key": "order-1"}
+    body = {"model": "library", "messages": [{"role": "user", "content": ACME_TEXT}], "stream": False}
+    found = {}
+    for caller in ("ann", "eve", "bob", "ann"):
+        status, reply = await house.send(caller, "POST", "/v1/chat/completions", body, key)
+        assert status == 200, reply
+        found[caller] = json.dumps(reply)
+    assert "rocket" in found["ann"]
+    assert "rocket" not in found["eve"]
+    other = body | {"messages": [{"role": "user", "content": "Something else"}]}
+    assert (
+        await house.send("eve", "POST", "/v1/chat/completions", other, key | {"idempotency-key": "order-2"})
+    )[0] == 200
+
+
 # Who one is.
 
 
@@ -307,7 +352,7 @@ async def test_the_texts_share_no_word() -> None:
 
 async def test_a_caller_is_told_of_the_models_that_they_may_ask(house: House) -> None:
     """What a role keeps from a caller is in no list, and is not there by its name."""
-    for caller, names in (("ann", {"library", "llm"}), ("bob", {"library"})):
+    for caller, names in (("ann", {"library", "kept", "llm"}), ("bob", {"library", "kept"})):
         _, listed = await house.send(caller, "GET", "/v1/models")
         chats = {entry["id"] for entry in listed["data"] if entry["contract"] == "chat"}
         assert chats == names
