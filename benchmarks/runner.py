@@ -32,7 +32,10 @@ TESTED_CPU, LOAD_CPU = "0", "1"
 WARM_UP_S = 0.5
 """Of load on each program before anything is counted: connections are made, caches filled, code specialised."""
 
-READY_S = 30.0
+SLOW_WARM_UP_S = 8.0
+"""For those whose first requests take seconds: they import then."""
+
+READY_S = 60.0
 """Until a program answers; the slowest peers import for several seconds."""
 
 
@@ -291,14 +294,17 @@ def started(variants: Sequence[Variant]) -> Iterator[dict[str, tuple[Variant, in
                 if process is None:
                     continue
                 pid = process.pid
-            probe = load(
-                variant.port,
-                variant.path,
-                variant.body,
-                concurrency=8,
-                seconds=WARM_UP_S,
-                extra=variant.extra,
-            )
+            for seconds in (WARM_UP_S, SLOW_WARM_UP_S):
+                probe = load(
+                    variant.port,
+                    variant.path,
+                    variant.body,
+                    concurrency=8,
+                    seconds=seconds,
+                    extra=variant.extra,
+                )
+                if probe.errors or probe.done or probe.events:
+                    break
             if probe.errors or not (probe.done or probe.events):
                 print(f"  {variant.name} does not answer: left out", file=sys.stderr)
                 continue
