@@ -12,7 +12,7 @@ from typing import Any
 
 from weft import context
 from weft.contracts import Contract
-from weft.errors import ComponentError, InternalError, UsageError, WeftError
+from weft.errors import ComponentError, ConflictError, InternalError, UsageError, WeftError
 from weft.host import Host
 from weft.http.client import Client
 from weft.observe.journal import Journal
@@ -344,8 +344,13 @@ class Services:
 
         Returns:
             What it was until now, to be closed when the requests under way have ended.
+
+        Raises:
+            ConflictError: Others have taken the place of these services.
         """
         before = None
+        if self._given:
+            raise ConflictError("the gateway was reloaded meanwhile", hint="choose again")
         if started is not None:
             running = self._started[key]
             kept = running.transport

@@ -117,8 +117,16 @@ class Reader:
         return self._token
 
     def _notes(self, front: GatewaySpec) -> tuple[str, ...]:
-        names = [name for name in ("listen", "drain") if getattr(front, name) != getattr(self._began, name)]
-        return tuple(f"'{name}' has changed, which takes a restart: it is as it was" for name in names)
+        before = self._began
+        names = [name for name in ("listen", "drain") if getattr(front, name) != getattr(before, name)]
+        notes = [f"'{name}' has changed, which takes a restart: it is as it was" for name in names]
+        if _counted(front) != _counted(before):
+            notes.append("'state' has changed: where limits are counted takes a restart")
+        return tuple(notes)
+
+
+def _counted(front: GatewaySpec) -> object:
+    return front.state.redis, front.state.on_store_down, front.state.gateways
 
 
 def _digest(running: Running, spec: Spec, plans: Plans) -> str:

@@ -412,6 +412,7 @@ def gateway(
         siblings=_siblings(assembly, process, peers or {}),
     )
     choices.add_routes(app)
+    app.changing = lambda: None if choices.is_busy or switcher.is_busy else switcher.switches
     if assembly.signer is not None:
         inside = app.private = _inside(assembly, process, assembly.signer)
         obeying_route(inside, switcher, assembly.signer, of=app, look=choices.switches, cancel=choices.cancel)

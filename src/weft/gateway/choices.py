@@ -195,6 +195,11 @@ class Choices:
         app.route("DELETE", f"{PATH}/{{service}}", self._back, doc=back)
         app.on_stop.append(self.stop)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether this process sees to a switch."""
+        return bool(self._tasks)
+
     async def stop(self) -> None:
         """Give up what is under way."""
         for service in list(self._tasks):

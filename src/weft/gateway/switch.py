@@ -129,6 +129,9 @@ class Switcher:
         app: Its application; its requests are those that may be under way.
         log: Where it is said what was switched, and what went wrong with an old one.
         on_commit: Called with the new plans when a switch is made.
+
+    Attributes:
+        switches: How many were made.
     """
 
     def __init__(
@@ -144,7 +147,13 @@ class Switcher:
         self._on_commit = on_commit
         self._prepared: _Prepared | None = None
         self._is_preparing = False
+        self.switches = 0
         self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a switch is being prepared, or waits to be made."""
+        return self._is_preparing or self._prepared is not None
 
     async def obey(self, order: Order) -> Manifest | None:
         """Do what a process of this installation says; see :class:`Order` and :meth:`prepare`."""
@@ -214,6 +223,7 @@ class Switcher:
             return
         choosing = self._choosing
         old = self._services.switch(prepared.plans, prepared.service, prepared.started)
+        self.switches += 1
         choosing.spec, choosing.plans, choosing.chosen = prepared.spec, prepared.plans, prepared.chosen
         self._as_before()
         self._on_commit()

@@ -189,6 +189,8 @@ class Application:
         lasting: What outlives this application in its process, by name: the one that takes its place has the same.
         predecessor: The one whose place it took, while requests that began there are under way.
         on_succeed: Called when it takes the place of another, between two requests.
+        changing: None while something of it is being changed at run time, such as a model: none takes its place then,
+            for it would not have that. Else a number, another one after each change.
         state: Where it is in its life.
     """
 
@@ -228,6 +230,7 @@ class Application:
         self.lasting: dict[str, Any] = {}
         self.predecessor: Application | None = None
         self.on_succeed: list[Callable[[], object]] = []
+        self.changing: Callable[[], int | None] = lambda: 0
         self.state: State = "created"
         self.era = Era()
         self._eras = [self.era]

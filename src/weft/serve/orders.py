@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from weft.errors import NotReadyError, SpecError, WeftError
+from weft.errors import NotReadyError, WeftError
 from weft.serve.application import Application
 from weft.serve.log import Log
 from weft.serve.renewal import ReloadStatus
@@ -48,13 +48,13 @@ class Answer(Struct, omit_defaults=True):
         event: ``done``, or ``reload``: the supervisor is asked to take in the files.
         number: Of the order, or of what is asked for.
         error: What went wrong.
-        is_spec: Whether the error is in the files.
+        code: Of the error.
     """
 
     event: Literal["done", "reload"]
     number: int
     error: str = ""
-    is_spec: bool = False
+    code: str = ""
 
 
 decode_command = msgspec.json.Decoder(Command).decode
@@ -141,7 +141,7 @@ class Orders:
         try:
             await self._do(command)
         except WeftError as error:
-            answer.error, answer.is_spec = str(error), isinstance(error, SpecError)
+            answer.error, answer.code = str(error), error.code
         except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor is told
             self._log.failure(f"{command.order} failed", cause=error)
             answer.error = f"{type(error).__name__}: {error}"
@@ -162,8 +162,8 @@ class Orders:
                 self._then()
         elif command.order == "abandon":
             await self._succession.abandon()
-        elif command.order == "settle" and self._serving.retiring:
-            await asyncio.wait(self._serving.retiring)
+        elif command.order == "settle":
+            await self._serving.settled()
 
     async def stop(self) -> None:
         """Give up what is under way."""

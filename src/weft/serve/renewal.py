@@ -8,6 +8,7 @@ the status, in health and in the metrics, together with the fact that the files 
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from weft.errors import SpecError, WeftError
+from weft.errors import ConflictError, SpecError, WeftError
 from weft.serve.log import Log
 
 POLL_S: Final = 0.5
@@ -25,6 +26,10 @@ POLL_S: Final = 0.5
 
 SETTLED_S: Final = 0.2
 """For so long nobody may have written, or half of a file would be read."""
+
+
+AGAIN_S: Final = 5.0
+"""After so long another attempt is made where something else was being changed just then."""
 
 
 class ReloadStatus(Struct, omit_defaults=True):
@@ -134,6 +139,7 @@ class Renewal(Generic[E]):
         self.listeners: list[Callable[[ReloadStatus], object]] = []
         self._status = ReloadStatus(running.digest, int(time.time()), notes=list(running.notes))
         self._lock = asyncio.Lock()
+        self._again_at = math.inf
         self._seen = stamps(files(running))
         self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -169,7 +175,7 @@ class Renewal(Generic[E]):
         while True:
             await asyncio.sleep(POLL_S)
             now = stamps(list(self._seen))
-            if now == self._seen:
+            if now == self._seen and time.monotonic() < self._again_at:
                 continue
             await asyncio.sleep(SETTLED_S)
             if stamps(list(self._seen)) == now:
@@ -178,7 +184,7 @@ class Renewal(Generic[E]):
     async def reload(self) -> ReloadStatus:
         """See :class:`Reloads`. One at a time: who asks meanwhile waits, and gets what the files say then."""
         async with self._lock:
-            self._seen = stamps(list(self._seen))
+            self._seen, self._again_at = stamps(list(self._seen)), math.inf
             self._say(is_reloading=True)
             try:
                 edition = await asyncio.to_thread(self._read)
@@ -219,6 +225,8 @@ class Renewal(Generic[E]):
             what = "the files are not valid" if is_spec else "what the files say cannot run"
             message = f"not reloaded, what ran before goes on: {what}"
             self._log.warning(message, detail=words)
+        if isinstance(error, ConflictError):
+            self._again_at = time.monotonic() + AGAIN_S
         # A file that is missing may be put there without any of the others being touched.
         self._seen |= stamps(list({path.parent for path in self._seen}))
         self._say(is_reloading=False, drifted=True, error=words, failed=int(time.time()))

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from weft.errors import NotReadyError, UsageError, WeftError
+from weft.errors import ConflictError, NotReadyError, UsageError, WeftError
 from weft.serve.child import Child
 from weft.serve.household import Household, ProcessSpec
 from weft.serve.household import check as check_specs
@@ -181,7 +181,7 @@ class Replacement:
             if isinstance(answer, BaseException):
                 raise answer
             if answer.error:
-                raise TakenError(answer.error)
+                raise (ConflictError if answer.code == ConflictError.code else TakenError)(answer.error)
 
     async def _commit(self, public: Sequence[Child]) -> None:
         for child in public:

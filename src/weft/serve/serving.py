@@ -153,6 +153,11 @@ class Serving:
         self.retiring.add(task)
         task.add_done_callback(self.retiring.discard)
 
+    async def settled(self) -> None:
+        """Return when nothing that was served before has requests under way, and all of it has ended."""
+        while self.retiring:
+            await asyncio.wait(self.retiring)
+
     async def _retire(self, old: Application, app: Application) -> None:
         try:
             async with asyncio.timeout(RETIRE_TIMEOUT_S):
@@ -205,8 +210,7 @@ class Serving:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.5 if stop.now.is_set() else STOP_TIMEOUT_S):
                     # Nothing is in flight any more: these end by themselves, but for what they wait between two looks.
-                    if self.retiring:
-                        await asyncio.wait(self.retiring)
+                    await self.settled()
                     await self.app.stop()
 
     async def _start(self, on_started: Callable[[], Awaitable[object]] | None) -> None:

@@ -21,6 +21,9 @@ READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
 """How often that is asked."""
 
+CHANGING_TIMEOUT_S: Final = 60.0
+"""How long is waited for what is being changed at run time; a model that is fetched meanwhile takes longer."""
+
 
 class Succession:
     """The applications of one process, one after the other.
@@ -44,7 +47,7 @@ class Succession:
             make: Makes it; not started.
 
         Raises:
-            ConflictError: Another is being prepared.
+            ConflictError: Another is being prepared, or something is being changed at run time.
             NotReadyError: It has a service that is not ready, which was ready until now or is new.
             WeftError: It cannot be made or started.
         """
@@ -53,17 +56,31 @@ class Succession:
         self._is_preparing = True
         app: Application | None = None
         try:
+            changes = await self._settled()
             before = set((await Health(self._serving.app).readiness()).degraded)
             app = await make()
             await app.start()
             if app.private is not None:
                 await app.private.start()
             await self._until_ready(app, before)
+            if self._serving.app.changing() != changes:
+                raise ConflictError("something was changed at run time meanwhile", hint="reload again")
             self._prepared = app
         finally:
             self._is_preparing = False
             if app is not None and self._prepared is None:
                 await _stopped(app)
+
+    async def _settled(self) -> int:
+        """Wait until nothing is being changed at run time; which change was the last."""
+        try:
+            async with asyncio.timeout(CHANGING_TIMEOUT_S):
+                while (changes := self._serving.app.changing()) is None:  # noqa: ASYNC110 - there is no event for it
+                    await asyncio.sleep(READY_POLL_S)
+        except TimeoutError:
+            message = "something is being changed at run time: weft models choices says what"
+            raise ConflictError(message, hint="wait for it, or give it up") from None
+        return changes
 
     async def _until_ready(self, app: Application, before: set[str]) -> None:
         health = Health(app)

@@ -189,7 +189,7 @@ async def test_what_is_the_same_goes_on(rig: Rig) -> None:
     )
     assert await rig.reload(only_two) == ""
     assert rig.chat.made == made
-    await asyncio.wait(rig.serving.retiring)
+    await rig.serving.settled()
     assert rig.chat.closed == ["I am one"]
     assert await rig.version() == "2.0.0"
 
@@ -208,7 +208,7 @@ async def test_a_request_under_way_ends_as_it_began(rig: Rig) -> None:
     rest = begun + b"".join([block async for block in blocks])
     assert rest.endswith(b"data: [DONE]\n\n")
     assert b"one" in rest
-    await asyncio.wait(rig.serving.retiring)
+    await rig.serving.settled()
     assert rig.chat.closed == ["I am one"]
 
 
