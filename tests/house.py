@@ -95,7 +95,7 @@ class House:
             replica.in_flight
             for transport in [*self.services.transports.values(), *self._asked.values()]
             if isinstance(transport, HttpTransport)
-            for replica in transport._replicas._replicas
+            for replica in transport.replicas.all
         )
         return waiting + sum(server.in_flight for server in self._servers)
 

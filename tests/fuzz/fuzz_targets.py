@@ -156,7 +156,11 @@ async def ask(pieces: list[bytes], mode: str) -> object:
     asked = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", loop.time() + 1e6, 100_000
     if mode in ("head", "stream"):
         waiter = connection.send_for(
-            *asked, is_head_request=mode == "head", is_stream=mode == "stream", idle_timeout_s=1e6
+            *asked,
+            is_head_request=mode == "head",
+            is_stream=mode == "stream",
+            takes_whole=False,
+            idle_timeout_s=1e6,
         )
     else:
         waiter = connection.send(*asked)

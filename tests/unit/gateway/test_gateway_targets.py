@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from weft.context import Context
 from weft.contracts.base import fields_of
 from weft.contracts.chat import CONTRACT, ChatRequest
 from weft.errors import ModelNotFoundError, UnsupportedParameterError
@@ -71,5 +72,5 @@ async def test_opea_events_are_bytes_literals() -> None:
         for text in ("Grüß", None, "it's"):
             yield ChatChunk("1", "m", [ChunkChoice(0, Delta(content=text))])
 
-    lines = [line async for line in opea.events(chunks())]
+    lines = [line async for line in opea.events(chunks(), Context())]
     assert lines == [b"data: b'Gr\\xc3\\xbc\\xc3\\x9f'\n\n", b'data: b"it\'s"\n\n']
