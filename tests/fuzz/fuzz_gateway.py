@@ -34,7 +34,7 @@ from weft.errors import BackendReplyError, RequestError, SpecError
 from weft.expressions import ExpressionError, compile_condition
 from weft.gateway.transform.events import EventChanges
 from weft.gateway.transform.fields import found, parts_of
-from weft.gateway.transform.program import SYNONYMS, Seen, Transform
+from weft.gateway.transform.program import MAX_BYTES, SYNONYMS, Seen, Transform
 from weft.gateway.transform.trace import trace
 from weft.http.message import Headers
 from weft.plan import check
@@ -110,7 +110,7 @@ def transformation(rng: random.Random) -> None:
     transform = Transform(spec, of=of)
     steps = trace(transform, _seen(body))
     try:
-        after = transform(_seen(body))
+        after = transform(_seen(body), size=rng.choice((len(msgspec.json.encode(body)), MAX_BYTES)))
     except RequestError as error:
         if steps.error is None or steps.error.message != error.message:
             raise Finding(f"{spec!r} on {before!r}: {error} at once, {steps.error} step by step") from error
@@ -128,6 +128,17 @@ def transformation(rng: random.Random) -> None:
             raise Finding(f"{spec!r} on {before!r}: {after!r}, and once more {again!r}")
 
 
+def _meets_list(value: Any, parts: tuple[str, ...]) -> bool:
+    """Whether a path leads through a list, which may be empty, or have nothing in it that has fields."""
+    return any(isinstance(one, list) for at in range(len(parts)) for one in found(value, parts[:at]))
+
+
+def _is_synonym(path: str, after: Any) -> bool:
+    """Whether the field is there under its other name, which then is bounded in its place."""
+    *outer, name = parts_of(path)
+    return name in SYNONYMS and bool(found(after, (*outer, SYNONYMS[name])))
+
+
 def _sorted(value: Any) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
@@ -139,6 +150,13 @@ def _keeps(spec: TransformSpec, after: Any, before: Any) -> None:
         inside = any(other == path or other.startswith(f"{path}.") for other in made)
         if not inside and found(after, parts_of(path)):
             raise Finding(f"{spec!r} on {before!r}: '{path}' is still in {after!r}")
+    for path in made:
+        if (
+            not found(after, parts_of(path))
+            and not _meets_list(after, parts_of(path))
+            and not _is_synonym(path, after)
+        ):
+            raise Finding(f"{spec!r} on {before!r}: '{path}' is not in {after!r}")
     for path, (low, high) in spec.clamp.items():
         for path_of in (
             path,
@@ -159,7 +177,7 @@ def events(rng: random.Random) -> None:
     data = b"".join(parts)
     outcomes = []
     for pieces in ([data], [data[i : i + 1] for i in range(len(data))], cuts(data, rng), parts):
-        changes = EventChanges(transform, lambda body: transform(_seen(body)))
+        changes = EventChanges(transform, lambda body, size: transform(_seen(body), size=size))
         try:
             outcomes.append(b"".join(changes.pass_on(piece) for piece in pieces if piece))
         except (RequestError, BackendReplyError) as error:

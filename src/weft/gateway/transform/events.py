@@ -24,13 +24,16 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 PassOn = Callable[[bytes], bytes]
 
+Change = Callable[[Any, int], Any]
+"""``(JSON value, bytes that it was written in) -> JSON value``; the value itself if nothing changes."""
+
 
 class EventChanges:
     """Changes the events of one stream.
 
     Args:
         transform: What becomes of each object.
-        change: The same, with who asks: ``object -> object``.
+        change: The same, with who asks.
         inner: What the stream's blocks went through so far.
         alike: Which blocks need not be shown; what is changed is taken out of it.
     """
@@ -38,7 +41,7 @@ class EventChanges:
     def __init__(
         self,
         transform: Transform,
-        change: Callable[[Any], Any],
+        change: Change,
         *,
         inner: PassOn | None = None,
         alike: Alike | None = None,
@@ -131,7 +134,7 @@ class EventChanges:
             return payload
         if event.get("error") is not None:
             return payload
-        after = self._change(event)
+        after = self._change(event, len(payload))
         return payload if after is event else msgspec.json.encode(after)
 
     def _literal(self, payload: bytes) -> bytes | None:
@@ -142,7 +145,7 @@ class EventChanges:
         if not isinstance(text, bytes):
             return payload
         said = text.decode("utf-8", "surrogateescape")
-        after = self._change({"choices": [{"index": 0, "delta": {"content": said}}]})
+        after = self._change({"choices": [{"index": 0, "delta": {"content": said}}]}, len(payload))
         match after:
             case {"choices": [{"delta": {"content": str() as content}}, *_]}:
                 if content == said:

@@ -105,7 +105,7 @@ def size_within(value: Any, limit: int) -> bool:
     while waiting:
         one = waiting.pop()
         if isinstance(one, str):
-            left -= len(one) + 2
+            left -= 2 + (len(one) if one.isascii() else len(one.encode("utf-8", "surrogatepass")))
         elif isinstance(one, dict):
             left -= 2
             for key, inner in one.items():

@@ -6,7 +6,7 @@ the file does not count there either, and no expression can build on what anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -22,6 +22,9 @@ from weft.spec.gateway import TransformSpec
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Of a body that expressions have changed: as much as a request may have that comes in."""
+
+HEADER_BYTES: Final = 64 * 1024
+"""Of all that an expression can read beside the body: more than the server takes in a request's head."""
 
 SYNONYMS: Final = {
     "max_tokens": "max_completion_tokens",
@@ -74,20 +77,20 @@ _READERS: Final[dict[str, Callable[[Seen], Any]]] = {
 Evaluate = Callable[[Seen], Any]
 
 
-def evaluator(text: str, *, expect: type[bool] | None = None) -> tuple[Evaluate, frozenset[str]]:
-    """What evaluates an expression that has passed the check of its file, and the names that it reads."""
-    expression = compile_condition(text, resolve=resolver(REQUEST_NAMES), expect=expect)
-    return expression.bind(_READERS.__getitem__), frozenset(expression.roots)
+def evaluator(text: str) -> tuple[Evaluate, tuple[str, ...]]:
+    """What evaluates an expression that has passed the check of its file, and the name that each reference begins with."""
+    expression = compile_condition(text, resolve=resolver(REQUEST_NAMES), expect=None)
+    return expression.bind(_READERS.__getitem__), tuple(reading.path[0] for reading in expression.refs)
 
 
-def template_evaluator(text: str) -> tuple[Evaluate, frozenset[str]]:
-    """What fills a template in that has passed the check of its file, and the names that it reads."""
+def template_evaluator(text: str) -> tuple[Evaluate, tuple[str, ...]]:
+    """What fills a template in that has passed the check of its file, and the name that each reference begins with."""
     parts = compile_template(text)
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) == len(parts):
         whole = "".join(texts)
-        return lambda _seen: whole, frozenset()
-    roots = frozenset(name for part in parts if not isinstance(part, str) for name in part.roots)
+        return lambda _seen: whole, ()
+    roots = tuple(reading.path[0] for part in parts if not isinstance(part, str) for reading in part.refs)
     filled = [part if isinstance(part, str) else part.bind(_READERS.__getitem__) for part in parts]
 
     def fill(seen: Seen) -> str:
@@ -142,6 +145,7 @@ class Transform:
         whole: Collection[str] = (),
     ) -> None:
         self._of, self._whole = of, whole
+        self._references = 0
         self.steps: tuple[Step, ...] = (
             *(self._set(path, condition.text, *evaluator(condition.text)) for path, condition in spec.set_.items()),
             *(self._set(path, text, *template_evaluator(text)) for path, text in spec.template.items()),
@@ -167,9 +171,14 @@ class Transform:
             else ()
         )
         self._apply = tuple(step.apply for step in self.steps)
+        self._growth = 1 + self._references if self.reads_values else 0
 
-    def __call__(self, seen: Seen) -> Any:
+    def __call__(self, seen: Seen, *, size: int = MAX_BYTES) -> Any:
         """The body that ``seen.body`` becomes; itself if nothing changes.
+
+        Args:
+            seen: What is transformed, and what expressions read beside it.
+            size: Bytes of the body's JSON, where they are known: a small one need not be measured again.
 
         Raises:
             InvalidRequestError: A request's body does not fit; ``param`` names the field.
@@ -179,7 +188,12 @@ class Transform:
         body = seen.body
         for apply in self._apply:
             body = apply(body, seen)
-        if self.reads_values and not size_within(body, MAX_BYTES):
+        # Each reference puts at most the whole body, or all headers, in once more.
+        if (
+            self._growth
+            and (size + HEADER_BYTES) * self._growth > MAX_BYTES
+            and not size_within(body, MAX_BYTES)
+        ):
             raise self.too_large()
         return body
 
@@ -213,9 +227,11 @@ class Transform:
     def _no_object(self, where: str, path: str) -> RequestError:
         return self._misfit(f"'{where}' is no object, and this route has '{path}' in it", where)
 
-    def _set(self, path: str, text: str, evaluate: Evaluate, roots: frozenset[str]) -> Step:
+    def _set(self, path: str, text: str, evaluate: Evaluate, roots: Sequence[str]) -> Step:
         parts = parts_of(path)
-        is_callers = bool({"body", "headers"} & roots)
+        is_callers = bool({"body", "headers"} & set(roots))
+        # A list on the way puts the value into each of its elements: how many there are, only the body says.
+        self._references += (len(roots) or 1) if len(parts) == 1 else MAX_BYTES
 
         def apply(body: Any, seen: Seen) -> Any:
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import msgspec
 
 from weft.errors import BackendReplyError, InvalidRequestError
 from weft.gateway.passage import Passage, Proceed, Reply
-from weft.gateway.transform.events import EventChanges
+from weft.gateway.transform.events import Change, EventChanges
 from weft.gateway.transform.headers import HeaderRules
 from weft.gateway.transform.program import MAX_BYTES, Seen, Transform
 from weft.http.message import Headers, Request, Response, StreamResponse
@@ -58,8 +58,8 @@ class TransformStage:
             return reply
         media_type = reply.content_type.partition(";")[0].strip().lower()
 
-        def change(body: Any) -> Any:
-            return transform(_seen(passage, headers, body))
+        def change(body: Any, size: int) -> Any:
+            return transform(_seen(passage, headers, body), size=size)
 
         if media_type == "text/event-stream" and isinstance(reply, StreamResponse):
             return changed_events(reply, transform, change)
@@ -92,7 +92,7 @@ def change_request(transform: Transform, passage: Passage) -> None:
         "multipart/"
     ):
         return
-    body = transform(_seen(passage, request.headers, passage.body()))
+    body = transform(_seen(passage, request.headers, passage.body()), size=len(request.body or b""))
     try:
         # Written anew even if nothing has changed: a field that is there twice is now there once, for whoever reads it.
         passage.replace(body)
@@ -100,25 +100,25 @@ def change_request(transform: Transform, passage: Passage) -> None:
         raise InvalidRequestError("the body is nested too deeply") from error
 
 
-def changed_json(body: bytes, change: Callable[[Any], Any]) -> bytes:
-    """A reply's body, changed; the same bytes if nothing changes.
+def changed_json(body: bytes, change: Change) -> bytes:
+    """A reply's body, changed; the same bytes if nothing changes, as where there are none.
 
     Raises:
         BackendReplyError: It is no JSON, although it says so: what is to be taken out of it could not be.
     """
+    if not body:
+        return body  # to a HEAD
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BackendReplyError(f"the reply is no JSON: {error}") from error
     if not isinstance(decoded, dict | list):
         return body
-    after = change(decoded)
+    after = change(decoded, len(body))
     return body if after is decoded else msgspec.json.encode(after)
 
 
-def changed_events(
-    reply: StreamResponse, transform: Transform, change: Callable[[Any], Any]
-) -> StreamResponse:
+def changed_events(reply: StreamResponse, transform: Transform, change: Change) -> StreamResponse:
     """A stream whose events are changed as they go by; where none can change, its bytes are relayed as before."""
     alike = None if transform.reads_values else reply.alike
     changes = EventChanges(transform, change, inner=reply.pass_on, alike=alike)

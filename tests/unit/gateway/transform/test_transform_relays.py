@@ -20,7 +20,7 @@ from weft.spec.gateway import TransformSpec
 def changes(alike: Alike | None = None, **keys: Any) -> EventChanges:
     transform = Transform(TransformSpec(**keys), of="response")
 
-    def change(body: Any) -> Any:
+    def change(body: Any, _size: int) -> Any:
         return transform(Seen(body, Headers([]), Identity(), "m"))
 
     return EventChanges(transform, change, alike=alike)

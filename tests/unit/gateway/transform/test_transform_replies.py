@@ -191,3 +191,25 @@ async def test_an_upload_has_only_its_headers_changed(rig: FrontRig) -> None:
         "red default",
         None,
     )
+
+
+async def test_a_stream_that_no_longer_fits_ends_with_an_error(rig: FrontRig) -> None:
+    """What came before it goes out; then the error in words, and no [DONE]. Here the last chunk has no text."""
+    gateway = await rig.gateway(route(response="{set: {model: 'body.choices[0].delta.content'}}"))
+    *chunks, error = await events(gateway)
+    assert [msgspec.json.decode(data)["model"] for data in chunks] == ["Good ", "morning ", "to ", "you."]
+    assert "this route sets 'model' of the response, and cannot" in msgspec.json.decode(error)["error"]["message"]
+
+
+async def test_a_reply_without_a_body_has_nothing_to_change(rig: FrontRig) -> None:
+    """A HEAD is answered with the headers alone."""
+    gateway, backend = await upstream(rig, Response(200, (), b""), response="{remove: [a]}", methods="[GET]")
+
+    async def answer(request: Request, context: Context) -> Response:
+        return Response(200, (("x-b", "1"),), b'{"a":1,"b":2}')
+
+    backend.app.route("GET", "/v1/ask", answer)
+    reply = await gateway.request("GET", "/v1/greet")
+    assert reply.body == b'{"b":2}'
+    reply = await gateway.request("HEAD", "/v1/greet")
+    assert (reply.status, reply.headers.get("x-b"), reply.body) == (200, "1", b"")

@@ -168,3 +168,14 @@ async def test_whole_numbers_are_clamped_as_such(rig: FrontRig) -> None:
         assert "'max_tokens' is a whole number from 1 to 64" in reply["error"]["message"]
     assert (await ask(gateway, max_tokens=1e300, temperature=0.5))[0] == 200
     assert (rig.requests()[-1].max_tokens, rig.requests()[-1].temperature) == (64, 0.5)
+
+
+async def test_what_becomes_too_large_is_refused(rig: FrontRig) -> None:
+    """An expression can write a body down many times: 413 beyond 32 MiB, before it is written."""
+    copies = ", ".join(["body.messages[0]"] * 200)
+    gateway = await rig.gateway(route(request=f'{{set: {{messages: "[{copies}]"}}}}'))
+    small = {"messages": [{"role": "user", "content": "x"}]}
+    assert (await ask(gateway, **small))[0] == 200
+    assert len(rig.requests()[-1].messages) == 200
+    status, reply, _ = await ask(gateway, messages=[{"role": "user", "content": "x" * 200_000}])
+    assert (status, reply["error"]["code"]) == (413, "payload_too_large")
