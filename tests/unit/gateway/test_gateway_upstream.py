@@ -464,6 +464,24 @@ async def test_a_silent_stream_is_kept_alive_and_another_body_left_alone(
         assert is_kept_alive or rest == EVENT
 
 
+async def test_comments_go_out_before_the_first_event(rig: FrontRig, backend: Backend) -> None:
+    """A model that reads a long prompt says nothing for a while; what fails then is told by an event."""
+    go_on = asyncio.Event()
+
+    async def answer(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(streamed()[0])
+        await go_on.wait()
+        writer.close()
+
+    backend.answer = answer
+    gateway = await rig.gateway(route(backend, rest=", heartbeat_s: 0.02"))
+    async with await gateway.stream("POST", "/v1/foreign", b"{}", headers=JSON) as reply:
+        assert (await asyncio.wait_for(reply.body.take(), WATCHDOG_S)).startswith(b":")
+        go_on.set()
+        rest = b"".join([block async for block in reply.body])
+    assert b'"code":"backend_reply"' in rest
+
+
 async def test_an_upload_passes_and_one_too_long_does_not(rig: FrontRig, backend: Backend) -> None:
     """Forms are handed on as they came, up to the length that the route allows."""
     gateway = await rig.gateway(route(backend, rest=", max_body_bytes: 5000"))

@@ -216,7 +216,9 @@ class Relay:
 
         passage.on_end(ended)
         pass_on = UsageReader(passage.context).pass_on if self._counts and events else None
-        return StreamResponse(payload, head.status, headers, content_type, pass_on, relayed.finish)
+        return StreamResponse(
+            payload, head.status, headers, content_type, pass_on, relayed.finish, begin=_begun
+        )
 
     def _settle(self, replica: Replica, error: BaseException | None) -> None:
         if error is None:
@@ -285,6 +287,10 @@ def _fault(sent: Sent) -> RequestError | None:
 def _discard(sent: Sent) -> None:
     if isinstance(sent[1], ReplyBody):
         sent[1].close()
+
+
+def _begun() -> None:
+    """A comment has gone out before the first event: what fails then is told by an event, as it is later."""
 
 
 async def _nothing() -> AsyncIterator[bytes]:

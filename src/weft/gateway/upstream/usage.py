@@ -75,6 +75,8 @@ class UsageReader:
 
     def pass_on(self, block: bytes) -> bytes:
         """Look at a block of events on its way out; it is not changed."""
+        if not self._held and _USAGE not in block and block.endswith(b"\n\n"):
+            return block
         data = self._held + block if self._held else block
         if _USAGE in data:
             for event in SSEReader().feed(data):
