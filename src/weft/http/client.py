@@ -628,7 +628,7 @@ class Endpoint:
                 decode = self._decoders[type] = msgspec.json.Decoder(type).decode
             try:
                 return decode(body)
-            except (msgspec.MsgspecError, RecursionError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 failure: ServiceError = BackendReplyError(
                     f"{method} {path}: the reply is not as declared: {error}"
                 )

@@ -163,7 +163,7 @@ class HttpTransport:
                     context.count(read_header(spent))
             try:
                 return decode(payload)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 failure = BackendReplyError(
                     f"{method} {path}: the reply is not as its contract says: {error}"
                 )

@@ -264,7 +264,7 @@ def is_usage_only(data: bytes) -> bool:
         return False
     try:
         found = _decode_counted(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return False  # an error event, or not a chunk: passed on as it is
     return found.usage is not None and not found.choices
 
@@ -293,7 +293,7 @@ class ContractReader:
             raise event_error(data)
         try:
             return self._decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise BackendReplyError(f"an event is no chunk of its contract: {error}") from error
 
     def relay(self, data: bytes) -> bytes:
@@ -307,7 +307,7 @@ class ContractReader:
         if _USAGE in data:
             try:
                 self.usage = _decode_tail(data).usage or self.usage
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise BackendReplyError(f"an event is no chunk of its contract: {error}") from error
         return data
 

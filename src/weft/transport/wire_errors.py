@@ -66,7 +66,7 @@ def read_error(status: int, body: bytes, *, retry_after: str | None = None) -> R
     """
     try:
         outer = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     members = outer.error if isinstance(outer.error, _Members) else outer
     code = members.code if isinstance(members.code, str) else ""
@@ -121,6 +121,6 @@ def event_error(data: bytes) -> RequestError:
     try:
         text: Any = msgspec.json.decode(data)["error"]
         text = text.get("message", text) if isinstance(text, dict) else text
-    except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         text = data[:200].decode("utf-8", "replace")
     return ServiceError(f"the service failed in mid-stream: {text}")

@@ -296,7 +296,7 @@ class Http:
         reply.raise_for_status()
         try:
             return _decode(reply.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             quoted = reply.body[:_QUOTED_BYTES].decode(errors="replace")
             raise BackendReplyError(f"the reply is not JSON: {quoted}", endpoint=self._url) from error
 

@@ -50,14 +50,14 @@ def account_routes(app: Application, accounts: AccountStore) -> None:
     async def invite(request: Request, context: Context) -> Response:
         try:
             new = decode(request.body or b"{}")
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRequestError(str(error)) from error
         return _json(201, await accounts.invite(new, context.identity))
 
     async def reset(request: Request, context: Context) -> Response:
         try:
             wanted = decode_reset(request.body or b"{}")
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRequestError(str(error)) from error
         name = named(request)["name"]
         return _json(200, await accounts.reset(name, context.identity, lasts_s=wanted.lasts_s))

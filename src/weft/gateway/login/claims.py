@@ -68,7 +68,7 @@ def check(content: bytes, *, issuer: str, audience: str, now: float) -> Claims:
     """
     try:
         standard, found = _decode(content), _decode_all(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UnauthorizedError(
             "the token lacks iss, sub, aud or exp, or has them in a wrong form"
         ) from error

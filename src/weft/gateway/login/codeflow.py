@@ -202,7 +202,7 @@ class CodeFlow:
             )
         try:
             return msgspec.json.decode(body, type=_Tokens)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise BackendReplyError(f"the provider {self.name} gives no ID token") from error
 
     async def _user_info(self, url: str, access_token: str, subject: str) -> dict[str, object]:
@@ -210,7 +210,7 @@ class CodeFlow:
         status, body = await self.provider.send("GET", url, authorization=f"Bearer {access_token}")
         try:
             told = msgspec.json.decode(body, type=dict[str, object]) if status == 200 else {}
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             told = {}
         if told.get("sub") != subject:  # OpenID Connect Core, section 5.3.4
             self._log.warning("the provider's user info cannot be used", status=status)
@@ -247,7 +247,7 @@ def _error_of(body: bytes) -> str:
     """The error code in a provider's reply, and nothing else of it."""
     try:
         found = msgspec.json.decode(body, type=dict[str, object]).get("error")
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return ""
     return found if isinstance(found, str) and _IS_ERROR(found) else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ def read_head(token: str, algorithms: frozenset[str]) -> Head:
         raise UnauthorizedError("the token's header is too long")
     try:
         head = _decode_head(urlsafe_b64decode(written + "=" * (-len(written) % 4)))
-    except (msgspec.DecodeError, binascii.Error, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UnauthorizedError("the token's header is malformed") from error
     return _checked(head, algorithms)
 

@@ -88,7 +88,7 @@ def read_keys(body: bytes, algorithms: Iterable[str], *, url: str) -> KeySet:
     """
     try:
         keys = msgspec.json.decode(body, type=_Keys).keys
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BackendReplyError(f"{url} does not reply with a set of keys: {error}") from error
     if len(keys) > MAX_KEYS:
         raise BackendReplyError(f"{url} has {len(keys)} keys; {MAX_KEYS} are read at most")

@@ -234,7 +234,7 @@ class Provider:
         body = await self._got(url)
         try:
             found = msgspec.json.decode(body, type=Configuration)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise BackendReplyError(f"{url} is no configuration of a provider: {error}") from error
         if found.issuer != self.issuer:
             raise BackendReplyError(

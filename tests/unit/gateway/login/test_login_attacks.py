@@ -127,8 +127,14 @@ async def test_cookies_of_any_form_are_nobodys(rig: Rig) -> None:
         b'{"model": "talk", "temperature": 1e999999999, "user": "leak-me-not"}',
         b'"leak-me-not' + b"\\u0000" * 50_000,
         b"\xff\xfeleak-me-not",
+        b'{"model": "talk", "\xffleak-me-not": 1}',
+        b'{"model": "talk\xff", "user": "leak-me-not"}',
+        b'{"model": "talk", "messages": [{"role": "user", "content": "leak-me-not\xff"}]}',
     ],
-    ids=["nested lists", "nested objects", "a long number", "a large number", "an open string", "no text"],
+    ids=[
+        *("nested lists", "nested objects", "a long number", "a large number", "an open string", "no text"),
+        *("a field that is no text", "a model that is no text", "a content that is no text"),
+    ],
 )
 async def test_json_bombs_are_400_with_a_key_and_401_without(rig: Rig, body: bytes) -> None:
     """A stranger's is not even read; a caller's is refused in bounded time and space."""
