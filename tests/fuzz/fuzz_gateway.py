@@ -147,7 +147,7 @@ def _keeps(spec: TransformSpec, after: Any, before: Any) -> None:
     """What is removed is gone, what is bounded is within its bounds, what has a default is there."""
     made = {*spec.defaults, *spec.clamp}
     for path in spec.remove:
-        inside = any(other == path or other.startswith(f"{path}.") for other in made)
+        inside = any(f"{other}.".startswith(f"{path}.") or path.startswith(f"{other}.") for other in made)
         if not inside and found(after, parts_of(path)):
             raise Finding(f"{spec!r} on {before!r}: '{path}' is still in {after!r}")
     for path in made:

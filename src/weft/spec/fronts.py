@@ -266,9 +266,23 @@ def _gateway(spec: GatewaySpec, problems: Problems) -> None:
                 )
 
 
+def is_origin(text: str) -> bool:
+    """Whether it is scheme, host and perhaps port, as browsers write origins."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port  # which raises for one that is none
+    except ValueError:
+        return False
+    return (
+        bool(parts.hostname)
+        and not (parts.path or parts.query or parts.fragment or parts.username)
+        and port != 0
+    )
+
+
 def _cors(spec: CorsSpec, problems: Problems) -> None:
     for index, origin in enumerate(spec.origins):
-        if urlsplit(origin).path or "?" in origin or "#" in origin:
+        if not is_origin(origin):
             problems.add(
                 "bad-value",
                 f"'{origin}' is no origin: that ends before the path",
