@@ -14,7 +14,7 @@ import msgspec
 from weft.cli.reload import watched
 from weft.cli.running import Running, process_specs
 from weft.cli.settings import Settings
-from weft.errors import ConflictError
+from weft.errors import UsageError
 from weft.models import Progress
 from weft.plan import Plans
 from weft.plan.identity import identities
@@ -91,7 +91,7 @@ class Reader:
         running = msgspec.structs.replace(self.first.running, texts={})
         spec = running.spec()
         if spec.gateway is None:
-            raise ConflictError(
+            raise UsageError(
                 "the file declares no gateway any more", hint="that takes a restart: weft up SPEC"
             )
         running.texts = dict(spec.sources)
@@ -110,7 +110,7 @@ class Reader:
         if self._is_closed or front.auth is not None:
             return None
         if self._token is None:
-            raise ConflictError(
+            raise UsageError(
                 "without 'auth' this address, which others reach, asks for an access token, and none was made at the start",
                 hint="that takes a restart: weft up SPEC",
             )
@@ -201,6 +201,13 @@ class Alone:
     async def _take(self, reading: Reading) -> None:
         assert self._succession is not None  # nothing is taken in before it serves
         made: list[Assembly] = []
+
+        own = [placed.key for placed in reading.plans.placed.values() if placed.at.kind == "process"]
+        if own:
+            raise UsageError(
+                f"{', '.join(own)}: a service with a process of its own, in an installation that is one process",
+                hint="that takes a restart: weft up SPEC",
+            )
 
         async def make() -> Application:
             made.append(await _assembled(reading.running, self.assembly))

@@ -18,6 +18,13 @@ def check_routes(spec: Spec, problems: Problems, contract_of: ContractOf) -> Non
     for route in spec.gateway.routes if spec.gateway is not None else ():
         if route.from_ is None and not route.versions:
             _check_target(spec, route, problems)
+        elif route.target not in spec.served and route.target not in spec.services:
+            problems.add(
+                "unknown-service",
+                f"what '{route.target}' is comes from another file, which was not read",
+                route.marks.value("versions" if route.versions else "from"),
+                help="weft check and weft up read it; a program does with weft.spec.sources.load_whole",
+            )
         _check_contracts(spec, route, problems, contract_of)
 
 

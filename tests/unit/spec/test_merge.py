@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from weft.errors import SpecError
+from weft.plan import check
+from weft.registry.components import Components
+from weft.spec.load import load
 from weft.spec.model import At, Spec
 from weft.spec.sources import load_whole
 
@@ -157,3 +160,10 @@ def test_a_packaged_example_is_a_source(tmp_path: Path) -> None:
     (tmp_path / "front.yaml").write_text(FRONT.partition("    versions:")[0] + "    from: conversation\n")
     examples = {"conversation": tmp_path / "kept" / "talk.yaml"}
     assert list(load_whole(tmp_path / "front.yaml", examples=examples).megaservices) == ["talk"]
+
+
+def test_a_gateway_whose_files_were_not_read_is_no_gateway(tmp_path: Path) -> None:
+    """What routes lead to elsewhere is never silently missing."""
+    (tmp_path / "front.yaml").write_text(FRONT)
+    with pytest.raises(SpecError, match="comes from another file, which was not read"):
+        check(load(tmp_path / "front.yaml"), Components())

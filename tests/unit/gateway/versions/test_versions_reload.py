@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -289,6 +291,25 @@ async def test_what_was_used_of_a_limit_stays_used(rig: Rig) -> None:
     assert await rig.reload(limited.replace("weight: 0", "weight: 1")) == ""
     statuses = [(await ask(rig.endpoint, stream=False))[0] for _ in range(2)]
     assert statuses == [200, 429]
+
+
+async def test_reloads_leave_nothing_behind(rig: Rig) -> None:
+    """What was served before is forgotten, but for the last, which what serves may know."""
+    before: list[weakref.ref[Any]] = []
+    for number in range(4):
+        before.append(weakref.ref(rig.serving.app))
+        assert await rig.reload(FRONT.replace("weight: 1}", f"weight: {number + 2}}}")) == ""
+        await rig.serving.settled()
+    gc.unfreeze()
+    gc.collect()
+    assert sum(app() is not None for app in before) <= 1
+
+
+async def test_a_process_of_its_own_takes_a_restart(rig: Rig) -> None:
+    """One process does not become several while it serves."""
+    placed = "---\napiVersion: weft/v1\nkind: Placement\nservices:\n  llm: {at: process}\n"
+    assert "that takes a restart" in await rig.reload(one=talk("1.0.0", "I am one") + placed)
+    assert await rig.version() == "1.0.0"
 
 
 async def test_where_it_listens_is_settled_at_the_start(rig: Rig) -> None:
