@@ -239,7 +239,15 @@ class Assembly:
         def make(url: str) -> HttpTransport:
             client = self.hosts.egress.client_for(url)
             return HttpTransport(
-                placed.key, placed.component, contract, [url], client=client, signer=self.service_signer
+                placed.key,
+                placed.component,
+                contract,
+                [url],
+                client=client,
+                signer=self.service_signer,
+                clock=self.clock,
+                spec=backends_of(self.spec, self.plans).get(placed.key),
+                budget=self.running.tools.budget if self.running is not None else None,
             )
 
         return RegisteredTransport(

@@ -79,7 +79,13 @@ CORS: Final = b"access-control-"
 _NEVER: Final = HOP | {b"host", b"content-length", b"content-type", b"expect", b"date"}
 
 MAX_REMEMBERED: Final = 512
-"""Heads whose lines need not be made again: clients send the same head with each request of a connection."""
+"""Heads of requests whose lines need not be made again: clients send the same head with each request of a connection."""
+
+KEPT_BYTES: Final = 4096
+"""Lines up to this long are remembered: as long a head as connections remember themselves."""
+
+MAX_REPLIES: Final = 64
+"""Heads of replies that need not be looked at again: as many as an origin's connections remember."""
 
 
 class RequestHeaders:
@@ -110,9 +116,10 @@ class RequestHeaders:
         if known is not None and known[0] is headers:
             return known[1]
         lines = _lines(headers.raw, self._passes(headers))
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.clear()
-        self._known[id(headers)] = headers, lines
+        if len(lines) <= KEPT_BYTES:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            self._known[id(headers)] = headers, lines
         return lines
 
     def _passes(self, headers: Headers) -> Callable[[bytes], bool]:
@@ -142,7 +149,7 @@ class ReplyHeaders:
                 for name, value in head.headers.raw
                 if name not in held and not name.startswith((OURS, CORS))
             ]
-            if len(self._known) >= MAX_REMEMBERED:
+            if len(self._known) >= MAX_REPLIES:
                 self._known.clear()
             known = self._known[id(head)] = head, fields, head.headers.get("content-type", "")
         return known[1], known[2]
