@@ -273,11 +273,7 @@ def is_origin(text: str) -> bool:
         port = parts.port  # which raises for one that is none
     except ValueError:
         return False
-    return (
-        bool(parts.hostname)
-        and not (parts.path or parts.query or parts.fragment or parts.username)
-        and port != 0
-    )
+    return bool(parts.hostname) and port != 0 and not parts.path and not set(text) & set("?#@")
 
 
 def _cors(spec: CorsSpec, problems: Problems) -> None:
@@ -285,7 +281,7 @@ def _cors(spec: CorsSpec, problems: Problems) -> None:
         if not is_origin(origin):
             problems.add(
                 "bad-value",
-                f"'{origin}' is no origin: that ends before the path",
+                f"'{origin}' is no origin: that is scheme, host and port",
                 spec.marks.value("origins", index),
                 help="https://chat.example",
             )

@@ -197,7 +197,7 @@ async def test_a_stream_that_no_longer_fits_ends_with_an_error(rig: FrontRig) ->
     """What came before it goes out; then the error in words, and no [DONE]. Here the last chunk has no text."""
     gateway = await rig.gateway(route(response="{set: {model: 'body.choices[0].delta.content'}}"))
     *chunks, error = await events(gateway)
-    assert [msgspec.json.decode(data)["model"] for data in chunks] == ["Good ", "morning ", "to ", "you."]
+    assert [msgspec.json.decode(data)["model"] for data in chunks] == ["", "Good ", "morning ", "to ", "you."]
     assert "this route sets 'model' of the response, and cannot" in msgspec.json.decode(error)["error"]["message"]
 
 
