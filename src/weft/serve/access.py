@@ -21,13 +21,14 @@ LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost", ""})
 
 REQUEST_HEADERS: Final = (
     "authorization", "content-type", "x-request-id", "x-weft-timeout-ms", "x-api-key", "x-weft-version", "idempotency-key",
-    "anthropic-version", "mcp-protocol-version", "mcp-session-id",
+    "cache-control", "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access",
+    "mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name",
 )  # fmt: skip
 """Headers that pages of other origins may send."""
 
 REPLY_HEADERS: Final = (
     "x-request-id", "x-weft-build", "x-weft-version", "x-weft-cache", "x-weft-ignored", "retry-after", "ratelimit",
-    "ratelimit-policy", "deprecation", "sunset", "mcp-session-id",
+    "ratelimit-policy", "deprecation", "sunset", "mcp-session-id", "age", "idempotent-replayed", "request-id",
 )  # fmt: skip
 """Headers of replies that they may read."""
 

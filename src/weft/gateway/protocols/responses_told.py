@@ -228,8 +228,8 @@ class ResponseTeller:
     def end(self) -> bytes:
         """See :class:`weft.gateway.protocols.telling.Teller`."""
         events = [] if self._has_begun else self._begin("")
-        if not self._output:
-            self._open_part("output_text", events)
+        if all(item["type"] == "reasoning" for item in self._output):
+            self._open_part("output_text", events)  # an answer of no words is one all the same
         self._close(events, "incomplete" if self._finish in _INCOMPLETE else "completed")
         self.response = ended(self.response, self._output, self._finish, self._usage, model="")
         events.append(self._event(f"response.{self.response.status}", response=self.response))

@@ -356,3 +356,11 @@ async def test_tokens_are_counted_for_whom_the_model_is_for(rig: FrontRig) -> No
     assert (await clerk.count_tokens(model="talk", messages=ASKED)).input_tokens
     with pytest.raises(anthropic.PermissionDeniedError):
         await other.count_tokens(model="talk", messages=ASKED)
+
+
+async def test_the_models_are_listed(rig: FrontRig) -> None:
+    """The SDK finds the names that can be asked."""
+    await rig.gateway(ROUTE)
+    models = client_of(rig).models
+    assert [model.id async for model in models.list()] == ["talk"]
+    assert (await models.retrieve("talk")).id == "talk"

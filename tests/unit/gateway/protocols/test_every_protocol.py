@@ -109,6 +109,31 @@ async def test_what_a_route_changes_is_changed(rig: FrontRig, protocol: str) -> 
     assert "you." not in reply.text
 
 
+async def test_versions_are_chosen_by_model_name_in_each(rig: FrontRig) -> None:
+    """``talk@2`` is version 2 in each protocol, and a name that says no version is shared out as the route says."""
+    one = TALK.removesuffix("---\n")
+    (rig.folder / "one.yaml").write_text(one)
+    two = one.replace('"1.0.0"', '"2.0.0"').replace(
+        '"./chat.py:Chat"', '"./chat.py:Chat", config: {reply: Two.}'
+    )
+    (rig.folder / "two.yaml").write_text(two)
+    versions = (
+        "[{version: '1.0.0', from: one.yaml, weight: 1}, {version: '2.0.0', from: two.yaml, weight: 0}]"
+    )
+    await rig.gateway(
+        "apiVersion: weft/v1\nkind: Gateway\nname: front\nroutes:\n"
+        f"  - {{path: /v1/greet, megaservice: talk, versions: {versions}}}\n"
+    )
+    for protocol, (path, body) in PROTOCOLS.items():
+        if protocol.startswith("mcp") or protocol == "own path":
+            continue
+        async with httpx.AsyncClient(base_url=rig.url, timeout=20) as client:
+            for model, words in (("talk@2", "Two."), ("talk", "morning"), ("talk@1.0", "morning")):
+                reply = await client.post(path, json=body | {"model": model})
+                assert words in reply.text, (protocol, model)
+    assert "morning" in (await asked(rig, "mcp")).text
+
+
 async def test_the_keys_owner_alone_has_a_response_again(rig: FrontRig) -> None:
     """Another key of the same tenant, and one of another tenant, cannot name it; nor go on from it."""
     owner, *others = [
