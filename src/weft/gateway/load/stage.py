@@ -128,7 +128,7 @@ def _priority(spec: LoadSpec) -> Callable[[Passage], bool]:
     """Whether a request's priority is high; it is low where its condition cannot be evaluated."""
     if spec.priority is None:
         return lambda _passage: False
-    evaluate, roots = evaluator(spec.priority.text, expect=bool)
+    evaluate, roots = evaluator(spec.priority.text)
 
     def is_high(passage: Passage) -> bool:
         try:
