@@ -625,14 +625,15 @@ def stages_of(assembly: Assembly) -> StagesOf:
             found.append(limit)
         if (cache := cache_of(assembly, rule)) is not None:
             found.append(cache)
-        if any(version.spec.mirror for version in versions):
-            mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)
-            assembly.on_stop.append(mirror.stop)
-            found.append(mirror)
         if rule.backends is not None and rule.backends.fallback:
             found.append(FallbackStage(rule, assembly.ways, assembly.metrics))
         if rule.load is not None:
             found.append(assembly.load_stage(rule))
+        if any(version.spec.mirror for version in versions):
+            # Innermost: what is refused, or answered by a cache, is not copied, and a copy takes nobody's place.
+            mirror = MirrorStage(rule, versions, assembly.metrics, log=assembly.log)
+            assembly.on_stop.append(mirror.stop)
+            found.append(mirror)
         return found
 
     return stages

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from frontkit import ask
+from switchkit import SecondServer
 from weft.cli.renewing import Alone, Reader
 from weft.cli.running import Running, host_settings
 from weft.cli.settings import from_environment
@@ -293,6 +294,21 @@ async def test_what_was_used_of_a_limit_stays_used(rig: Rig) -> None:
     assert statuses == [200, 429]
 
 
+async def test_a_model_that_was_chosen_stays_chosen(rig: Rig) -> None:
+    """A reload keeps what was switched while it ran, in the very service; after it the next switch works as before."""
+    async with AsyncExitStack() as stack:
+        second = await SecondServer("better", "best").start(stack)
+        for model in ("better", "best"):
+            chosen = {"service": "llm", "model": f"{second.url}#{model}"}
+            status, body = await _post(rig, "/v1/models/choices", chosen)
+            assert status in (200, 202), body
+            assert await _until_said(rig, f"I am {model}, as the script says.")
+            assert await rig.reload(FRONT.replace("weight: 1}", f"weight: {len(model)}}}")) == ""
+            assert await _until_said(rig, f"I am {model}, as the script says.")
+            await rig.serving.settled()
+        assert rig.chat.closed == ["I am one"]
+
+
 async def test_reloads_leave_nothing_behind(rig: Rig) -> None:
     """What was served before is forgotten, but for the last, which what serves may know."""
     before: list[weakref.ref[Any]] = []
@@ -357,6 +373,15 @@ def _question() -> bytes:
     return msgspec.json.encode(
         {"model": "talk", "stream": True, "messages": [{"role": "user", "content": "Who are you?"}]}
     )
+
+
+async def _until_said(rig: Rig, words: str) -> bool:
+    """Ask until this is the answer; a switch is made within milliseconds of its reply."""
+    async with asyncio.timeout(10):
+        while True:
+            _, body, _ = await ask(rig.endpoint, model="talk@1", stream=False)
+            if body["choices"][0]["message"]["content"] == words:
+                return True
 
 
 async def _post(rig: Rig, path: str, body: Any) -> tuple[int, Any]:
