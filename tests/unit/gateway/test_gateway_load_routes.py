@@ -12,7 +12,12 @@ import pytest
 
 from frontkit import GATEWAY, TALK, FrontRig, ask
 from upstreamkit import EVENT, WATCHDOG_S, Backend, Seen, streamed
+from weft.gateway.load.stage import LoadStage
 from weft.http.client import Endpoint, Reply
+from weft.observe.journal import Journal
+from weft.observe.metrics import Metrics
+from weft.spec.gateway import LoadSpec, RouteSpec
+from weft.transport.clock import SystemClock
 
 JSON = [("content-type", "application/json")]
 
@@ -162,3 +167,33 @@ async def test_a_routes_time_holds_for_its_target(rig: FrontRig) -> None:
     )
     status, body, _ = await ask(gateway)
     assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
+
+
+async def test_places_that_are_taken_count_when_the_file_is_read_again(
+    rig: FrontRig, backend: Backend
+) -> None:
+    """What took its place over has no more of them; where the file says another number, that number holds."""
+    text = route(backend, "concurrent: 1, queue: 0")
+    old = await rig.gateway(text)
+    backend.gate.clear()
+    first = post(old)
+    await backend.until_asked()
+    before = rig.built
+    new = await rig.gateway(text, before=before)
+    assert (await post(new)).status == 429
+    more = await rig.gateway(route(backend, "concurrent: 2, queue: 0"), before=rig.built)
+    second = post(more)
+    await backend.until_asked()
+    backend.gate.set()
+    assert [(await first).status, (await second).status] == [200, 200]
+    assert (await post(new)).status == 200
+
+
+def test_what_the_file_allows_is_shared_by_the_processes() -> None:
+    """Four processes have sixteen places each of sixty-four; one at least, however many they are."""
+    for concurrent, processes, each in ((64, 4, 16), (3, 4, 1), (5, 2, 3)):
+        rule = RouteSpec(path="/v1/x", service="x", load=LoadSpec(concurrent=concurrent))
+        stage = LoadStage(
+            rule, clock=SystemClock(), metrics=Metrics(), journal=Journal(), processes=processes
+        )
+        assert stage.admission.concurrency.now == each
