@@ -286,7 +286,7 @@ def _asked(passage: Passage) -> _Asked:
         return _NOTHING
     try:
         return _decode_asked(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return _NOTHING  # it is no JSON: whoever reads it says so, and nothing is used
 
 
@@ -310,6 +310,6 @@ def _prompt(passage: Passage) -> int:
     if any(mark in body for mark in _MEDIA):
         try:
             return prompt_bound(_decode_chat(body))
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             pass  # no chat request: what it is written in bounds it
     return len(body) + TEMPLATE_TOKENS

@@ -12,6 +12,7 @@ from weft.gateway.limits.expected import Expected, Expecting
 from weft.gateway.limits.headers import LimitHeaders
 from weft.gateway.limits.meters import Meter
 from weft.gateway.limits.terms import GRANTED, NEVER, PLACES, QUEUED, Ask, Hold, Store, Verdict
+from weft.gateway.limits.wire import Wire, asking
 from weft.gateway.passage import Passage, Proceed, Reply
 
 QUEUE_S: Final = 60.0
@@ -51,9 +52,11 @@ class LimitStage:
             passage.on_end(partial(self._left, verdict.hold))
             return await proceed(passage)
         passage.context.counting()
-        passage.on_end(partial(self._used, passage, verdict.hold, expected))
+        wire = asking(passage) if passage.target is None else None
+        passage.on_end(partial(self._used, passage, verdict.hold, expected, wire))
         try:
-            return await proceed(passage)
+            reply = await proceed(passage)
+            return reply if wire is None else wire.watch(reply)
         except BaseException as error:
             expected.refused(error)
             raise
@@ -74,8 +77,10 @@ class LimitStage:
     def _left(self, hold: Hold, status: int) -> None:
         self._store.settle(hold, [None] * len(self._meters))
 
-    def _used(self, passage: Passage, hold: Hold, expected: Expected, status: int) -> None:
-        used = expected.used(passage.usage, status)
+    def _used(self, passage: Passage, hold: Hold, expected: Expected, wire: Wire | None, status: int) -> None:
+        # What a stream has said before it broke off is not all that it cost.
+        usage = passage.usage if wire is None or wire.is_whole else None
+        used = expected.used(usage, status)
         spent = [
             used.tokens if meter.kind == "tokens" else used.cost if meter.kind == "cost" else None
             for meter in self._meters

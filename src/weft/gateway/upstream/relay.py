@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from weft.run import Breaker
 from weft.serve.application import CLIENT_GONE, named
 from weft.serve.problems import Place, as_request_error, error_event
 from weft.serve.streams import DEADLINE_GRACE_S
-from weft.spec.gateway import RouteSpec
+from weft.spec.gateway import LimitSpec, RouteSpec
 from weft.transport.attempts import Asking, Attempts, Budget, Tried
 from weft.transport.balance import beginning
 from weft.transport.clock import Clock
@@ -56,6 +56,7 @@ class Relay:
         budget: Of the process's retries.
         clock: Time.
         breaker: The circuit to it.
+        limits: Of the whole file; the rule has its own.
 
     Attributes:
         place: What is said of it in errors.
@@ -63,7 +64,14 @@ class Relay:
     """
 
     def __init__(
-        self, rule: RouteSpec, replicas: Replicas, *, budget: Budget, clock: Clock, breaker: Breaker
+        self,
+        rule: RouteSpec,
+        replicas: Replicas,
+        *,
+        budget: Budget,
+        clock: Clock,
+        breaker: Breaker,
+        limits: Sequence[LimitSpec] = (),
     ) -> None:
         upstream = rule.upstream
         assert upstream is not None  # a route to an upstream has one
@@ -74,7 +82,7 @@ class Relay:
         self._is_fixed = "{" not in self._path
         self._timeout_s = rule.timeout_s or TIMEOUT_S
         self._max_bytes = rule.max_body_bytes
-        self._counts = any(limit.tokens or limit.cost for limit in rule.limits)
+        self._counts = any(limit.tokens or limit.cost for limit in (*rule.limits, *limits))
         replaced = [*upstream.headers, *(("authorization",) if upstream.api_key is not None else ())]
         reads_reply = rule.response is not None or rule.cache is not None or self._counts
         self._requests = RequestHeaders(
