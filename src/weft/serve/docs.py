@@ -137,6 +137,10 @@ def _type(schema: dict[str, Any]) -> str:
         return f'<a href="#schema-{escape(name)}">{escape(name)}</a>'
     if "anyOf" in schema:
         return " or ".join(_type(choice) for choice in schema["anyOf"])
+    if "allOf" in schema:
+        return " and ".join(_type(part) for part in schema["allOf"])
+    if "const" in schema:
+        return f"<code>{escape(json.dumps(schema['const']))}</code>"
     if "enum" in schema:
         return " or ".join(f"<code>{escape(json.dumps(value))}</code>" for value in schema["enum"])
     kind = schema.get("type", "any value")
@@ -163,6 +167,8 @@ def _example(document: dict[str, Any], schema: dict[str, Any], depth: int) -> An
     schema = _resolve(document, schema)
     if depth > _MAX_EXAMPLE_DEPTH:
         return None
+    if "const" in schema:
+        return schema["const"]
     if "enum" in schema:
         return schema["enum"][0]
     if "anyOf" in schema:

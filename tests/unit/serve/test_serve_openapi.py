@@ -169,3 +169,26 @@ def test_what_a_type_does_not_say_is_described_too(app: Application) -> None:
     event = paths["/v1/chat/completions"]["post"]["responses"]["200"]["content"]["text/event-stream"]
     assert event["schema"]["properties"]["data"]["anyOf"][0] == {"const": "[DONE]"}
     assert event["x-weft-each-event"] == {"$ref": "#/components/schemas/ChatChunk"}
+
+
+def test_the_page_shows_what_a_route_adds_to_a_schema() -> None:
+    """Constants, references with more beside them, and the words of the route."""
+    app = Application(name="t", version="1", access=Access())
+
+    def adapt(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+        fields = {
+            "kind": {"const": "2.0"},
+            "options": {"allOf": [{"$ref": "#/components/schemas/Asked"}], "default": {}},
+        }
+        return {"type": "object", "properties": fields, "required": ["kind"]}
+
+    class Asked(Struct):
+        text: str
+
+    doc = RouteDoc(summary="Asks.", description="Limits: 60 requests a minute.", request=Asked, adapt=adapt)
+    app.route("POST", "/v1/ask", call, doc=doc)  # type: ignore[arg-type]
+    page, _ = docs_page(openapi(app))
+    assert "<code>kind</code><td><code>&quot;2.0&quot;</code>" in page
+    assert '<a href="#schema-Asked">Asked</a>' in page
+    assert "Limits: 60 requests a minute." in page
+    assert '{&quot;kind&quot;: &quot;2.0&quot;}' in page
