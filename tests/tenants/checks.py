@@ -179,6 +179,7 @@ LISTED: Final = [
             "self._store.delete(replace(request, tenant=self._scope()[0]))": "self._store.delete(request)",
             "self._store.list(replace(request, tenant=self._scope()[0]))": "self._store.list(request)",
             "self._store.read(replace(request, tenant=tenant, readers=readers))": "self._store.read(request)",
+            "replace(await self._store.describe(request), passages=0)": "await self._store.describe(request)",
             "self._store.collections(replace(request, tenant=self._scope()[0]))": "self._store.collections(request)",
         },
     ),

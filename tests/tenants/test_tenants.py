@@ -92,6 +92,15 @@ async def test_a_document_for_readers_is_found_by_them_only(house: House) -> Non
         assert (STAFF_TEXT in answer) == finds
 
 
+async def test_what_all_have_together_is_told_to_nobody(house: House) -> None:
+    """A tenant cannot watch the others' documents come and go in a number."""
+    status, told_first = await house.send("eve", "POST", "/v1/store/describe", {})
+    await house.put("ann", "more.txt", "One more document of acme.")
+    assert status == 200
+    assert (await house.send("eve", "POST", "/v1/store/describe", {}))[1] == told_first
+    await house.send("ann", "POST", "/v1/dataprep/delete", {"file_path": "more.txt"})
+
+
 async def test_readers_hold_from_the_time_they_are_said(house: House) -> None:
     """A document that everybody could read is its readers' once it is handed in again with them, though it is unchanged.
 

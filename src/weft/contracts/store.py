@@ -212,6 +212,7 @@ class StoreDescription(Struct, omit_defaults=True):
     """What a store says of itself.
 
     Attributes:
+        passages: Of all tenants; 0 when a caller is told.
         manifests: The different ones that its collections have; nothing of whose they are.
     """
 
@@ -291,8 +292,8 @@ class ScopedStore:
         return await self._store.collections(replace(request, tenant=self._scope()[0]))
 
     async def describe(self, request: Empty) -> StoreDescription:
-        """See :class:`Store`."""
-        return await self._store.describe(request)
+        """See :class:`Store`; how much all tenants have together is nobody's to know."""
+        return replace(await self._store.describe(request), passages=0)
 
 
 CHECK_S: Final = 2.0
