@@ -342,5 +342,5 @@ def _whole(request: Request) -> bytes:
 def _wants_stream(body: bytes) -> bool:
     try:
         return _decode_flag(body or b"{}").stream
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return False

@@ -76,7 +76,7 @@ def _tool_use(call: ToolCall) -> OutputBlock:
     written = call.function.arguments
     try:
         arguments = _decode_arguments(written) if written.strip() else {}
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BackendReplyError(
             f"the model's arguments for the tool '{call.function.name}' are no JSON object"
         ) from error

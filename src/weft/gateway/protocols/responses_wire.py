@@ -141,7 +141,7 @@ def decode(body: bytes) -> ResponsesRequest:
     """
     try:
         asked = _decode(body or b"{}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise invalid(error) from error
     for name, value, hint in (
         ("background", asked.background or None, "ask for a stream, or wait"),

@@ -105,7 +105,7 @@ class Telling:
     def _read(self, data: bytes) -> Said:
         try:
             return _decode_said(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise BackendReplyError(f"an event of the stream is no chat chunk: {error}") from error
 
 
@@ -123,5 +123,5 @@ def whole(reply: Response) -> ChatResponse:
     """
     try:
         return _decode_whole(reply.body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BackendReplyError(f"the reply is no chat response: {error}") from error

@@ -130,7 +130,7 @@ class EventChanges:
             return payload
         try:
             event = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return payload
         if event.get("error") is not None:
             return payload

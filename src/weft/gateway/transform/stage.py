@@ -110,7 +110,7 @@ def changed_json(body: bytes, change: Change) -> bytes:
         return body  # to a HEAD
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BackendReplyError(f"the reply is no JSON: {error}") from error
     if not isinstance(decoded, dict | list):
         return body

@@ -64,7 +64,7 @@ class UsageReader:
             return
         try:
             found = _decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return  # nothing that has counts: it is the caller's to read
         for holder in (found, found.message, found.response):
             if holder is not None and (counts := holder.usage) is not None:
