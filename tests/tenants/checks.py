@@ -192,14 +192,14 @@ LISTED: Final = [
     ),
     *_of(
         "components/store/conditions.py",
-        EDGE,
-        STORES,
+        TENANTS,
         changes={
             '(readers IS NULL OR EXISTS ("': '(readers IS NULL OR 1 OR EXISTS ("',
         },
     ),
     *_of(
         "components/store/vectors.py",
+        TENANTS,
         STORES,
         EDGE,
         changes={

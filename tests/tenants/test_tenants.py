@@ -92,6 +92,29 @@ async def test_a_document_for_readers_is_found_by_them_only(house: House) -> Non
         assert (STAFF_TEXT in answer) == finds
 
 
+async def test_collections_are_ones_own(house: House) -> None:
+    """The name of another tenant's collection is in no list."""
+    document = {"id": "p", "text": "Plan.", "embedding": EMBEDDER.vector("Plan.")}
+    body = {"documents": [document], "file": "plan.txt", "collection": "takeover"}
+    assert (await house.send("ann", "POST", "/v1/store/upsert", body))[0] == 200
+    for path in ("/v1/store/collections", "/v1/dataprep/collections", "/v1/dataprep/indices"):
+        for claims in ({}, CLAIMS):
+            assert "takeover" not in told((await house.send("eve", "POST", path, claims))[1])
+        assert "takeover" in told((await house.send("ann", "POST", path, {}))[1])
+    for claims in ({}, CLAIMS):
+        found = {"embedding": EMBEDDER.vector("Plan."), "collection": "takeover", "k": 9} | claims
+        assert "Plan" not in told((await house.send("eve", "POST", "/v1/store/search", found))[1])
+    await house.send("ann", "POST", "/v1/store/delete", {"all_files": True, "collection": "takeover"})
+
+
+async def test_what_may_not_be_read_takes_no_place(house: House) -> None:
+    """The nearest passage that a caller may read is found, however many that they may not are nearer."""
+    body = {"embedding": EMBEDDER.vector(STAFF_TEXT), "k": 1}
+    for caller, text in (("ann", STAFF_TEXT), ("bob", ACME_TEXT), ("eve", RIVAL_TEXT)):
+        _, reply = await house.send(caller, "POST", "/v1/store/search", body)
+        assert [hit["document"]["text"] for hit in reply["hits"]] == [text], reply
+
+
 async def test_what_all_have_together_is_told_to_nobody(house: House) -> None:
     """A tenant cannot watch the others' documents come and go in a number."""
     status, told_first = await house.send("eve", "POST", "/v1/store/describe", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -129,8 +130,11 @@ async def test_what_siblings_use_is_on_the_private_address_only(rig: FrontRig) -
     for headers in ([], list(bearer(secret).items()), list(signed(KEY).items())):
         assert (await inside.request("GET", SNAPSHOT_PATH, headers=headers)).status == 401
         assert (await inside.request("GET", "/v1/models", headers=headers)).status == 401
-    order = msgspec.json.encode({"step": "look", "sent_s": 0})
     sent = [("content-type", "application/json"), *sibling]
+    for at_s, seal_of, expected in ((time.time(), None, 200), (time.time(), b"other", 403), (0, None, 403)):
+        order = msgspec.json.encode({"step": "look", "sent_s": int(at_s)})
+        seal = ("x-weft-seal", ContextSigner(START_KEY).seal(seal_of or order))
+        assert (await inside.request("POST", "/weft/switch", order, headers=[*sent, seal])).status == expected
     assert (await inside.request("POST", "/weft/switch", order, headers=sent)).status == 403
 
 
