@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from storekit import postgres_schema
 from weft.gateway.protocols.shelf import Bounds, DatabaseShelf, MemoryShelf, Shelf, Shelves
+from weft.store import Database
+from weft.store.postgresql import PostgresDatabase
 from weft.store.sqlite import SqliteDatabase
 
 BOUNDS = Bounds(entries=6, size=600, owner_entries=3, owner_size=300, ttl_s=10)
@@ -23,13 +26,15 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["memory", "database"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Shelf, Clock]]:
     clock = Clock()
     if request.param == "memory":
         yield MemoryShelf(BOUNDS, clock=clock), clock
         return
-    database = SqliteDatabase(tmp_path / "shelf.sqlite")
+    database: Database = SqliteDatabase(tmp_path / "shelf.sqlite")
+    if request.param == "postgresql":
+        database = PostgresDatabase(await postgres_schema(request.getfixturevalue("postgres")))
     yield DatabaseShelf(database, "some", BOUNDS, clock=clock), clock
     await database.aclose()
 
