@@ -13,8 +13,11 @@ import cancel
 import chain
 import coldstart
 import footprint
+import gateway
+import gone
 import inprocess
 import late_headers
+import overload
 import peers
 import report
 import sse
@@ -27,6 +30,9 @@ QUESTIONS = {
     "footprint": footprint.measure,
     "late_headers": late_headers.measure,
     "cancel": cancel.measure,
+    "gateway": gateway.measure,
+    "overload": overload.measure,
+    "gone": gone.measure,
     "coldstart": coldstart.measure,
 }
 
