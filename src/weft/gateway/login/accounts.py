@@ -18,12 +18,13 @@ from weft.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
+    OverloadedError,
     UnauthorizedError,
     did_you_mean,
 )
 from weft.gateway.access.audit import AuditLog
 from weft.gateway.login.attempts import Attempts
-from weft.gateway.login.passwords import Passwords, check_strength
+from weft.gateway.login.passwords import AT_ONCE, WAITING, Passwords, check_strength
 from weft.gateway.login.sessions import SCHEMA as SESSIONS
 from weft.gateway.login.sessions import end_sessions
 from weft.store import Database, Row, Schema, Transaction
@@ -146,6 +147,7 @@ class AccountStore:
         self._database, self._audit, self._now_s = database, audit, now_s
         self._attempts = Attempts(database, now_s=now_s)
         self._passwords = passwords or Passwords()
+        self._logging_in = 0
 
     async def invite(self, new: NewAccount, by: Identity | str) -> Invitation:
         """Make an account, and the link with which its password is set.
@@ -261,7 +263,15 @@ class AccountStore:
             UnauthorizedError: They are none's. It is not said which of the two is wrong, nor does the time tell.
             OverloadedError: There were too many attempts, or too many people are logging in.
         """
-        name = normal(name)
+        if self._logging_in >= AT_ONCE + WAITING:  # before the database is asked, which others need too
+            raise OverloadedError("too many people are logging in", retry_after_s=2)
+        self._logging_in += 1
+        try:
+            return await self._logged_in(normal(name), password, address)
+        finally:
+            self._logging_in -= 1
+
+    async def _logged_in(self, name: str, password: str, address: str | None) -> Account:
         attempt = await self._attempts.begin(name, address)
         rows = await self._database.fetch(
             f"SELECT {_COLUMNS} FROM weft_accounts WHERE name = ?",  # noqa: S608 - names of ours

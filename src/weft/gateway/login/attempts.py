@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +38,10 @@ PER_ADDRESS: Final = 30
 """On whatever accounts: an office behind one address logs in on Monday morning."""
 
 
+MAX_WAITS: Final = 10_000
+"""Subjects that one process remembers as having to wait; the others are counted in the database."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One that was counted."""
@@ -55,6 +60,7 @@ class Attempts:
     def __init__(self, database: Database, *, now_s: Callable[[], float] = time.time) -> None:
         database.add(SCHEMA)
         self._database, self._now_s = database, now_s
+        self._waits: OrderedDict[str, float] = OrderedDict()
 
     async def begin(self, account: str, address: str | None) -> Attempt:
         """Count an attempt.
@@ -70,7 +76,9 @@ class Attempts:
         now_s = self._now_s()
         name, place = _digest(account), network_of(address)
         limits = ((f"{name} {place}", PER_PAIR), (name, PER_ACCOUNT), (place, PER_ADDRESS))
-        wait_s = 0.0
+        wait_s = max(self._waits.get(subject, 0.0) - now_s for subject, _ in limits)
+        if wait_s > 0:  # whoever is told to wait, and does not, costs the database nothing
+            raise too_many(wait_s)
         async with self._database.transaction() as transaction:
             await transaction.execute("DELETE FROM weft_attempts WHERE since < ?", now_s - WINDOW_S)
             for subject, most in limits:
@@ -81,11 +89,9 @@ class Attempts:
                     now_s,
                 )
                 if int(rows[0][0]) > most:
-                    wait_s = max(wait_s, float(rows[0][1]) + WINDOW_S - now_s)
+                    wait_s = max(wait_s, self._wait(subject, float(rows[0][1]) + WINDOW_S) - now_s)
         if wait_s > 0:
-            raise OverloadedError(
-                "there were too many attempts to log in", retry_after_s=max(1, math.ceil(wait_s))
-            )
+            raise too_many(wait_s)
         return Attempt(tuple(subject for subject, _ in limits))
 
     async def succeeded(self, attempt: Attempt) -> None:
@@ -95,14 +101,33 @@ class Attempts:
             await transaction.execute("DELETE FROM weft_attempts WHERE subject IN (?, ?)", pair, name)
             await transaction.execute("UPDATE weft_attempts SET count = count - 1 WHERE subject = ?", place)
 
+    def _wait(self, subject: str, until: float) -> float:
+        """Remember for how long a subject is not heard."""
+        self._waits[subject] = until
+        if len(self._waits) > MAX_WAITS:
+            self._waits.popitem(last=False)
+        return until
+
     async def forget(self, accounts: Sequence[str]) -> None:
-        """Let these accounts be tried again at once: an administrator has looked into it."""
+        """Let these accounts be tried again: an administrator has looked into it.
+
+        At once here; where somebody has just been told to wait, when that is over.
+        """
+        for subject in [
+            subject for subject in self._waits if subject.partition(" ")[0] in map(_digest, accounts)
+        ]:
+            del self._waits[subject]
         async with self._database.transaction() as transaction:
             for account in accounts:
                 name = _digest(account)
                 await transaction.execute(
                     "DELETE FROM weft_attempts WHERE subject = ? OR subject LIKE ?", name, f"{name} %"
                 )
+
+
+def too_many(wait_s: float) -> OverloadedError:
+    """The refusal of one who has to wait."""
+    return OverloadedError("there were too many attempts to log in", retry_after_s=max(1, math.ceil(wait_s)))
 
 
 def network_of(address: str | None) -> str:

@@ -225,6 +225,18 @@ async def test_attempts_at_once_are_counted_before_they_are_made(rig: Rig) -> No
     assert [type(each).__name__ for each in done].count("UnauthorizedError") == PER_PAIR
 
 
+async def test_who_does_not_wait_costs_the_database_nothing(rig: Rig) -> None:
+    """A flood from one address is refused in memory once it has been told to wait."""
+    for _ in range(PER_PAIR + 1):
+        with pytest.raises((UnauthorizedError, OverloadedError)):
+            await rig.accounts.log_in("ann", "another password", HOME)
+    before = await rig.database.fetch("SELECT * FROM weft_attempts ORDER BY subject")
+    for _ in range(100):
+        with pytest.raises(OverloadedError):
+            await rig.accounts.log_in("ann", "another password", HOME)
+    assert await rig.database.fetch("SELECT * FROM weft_attempts ORDER BY subject") == before
+
+
 async def test_what_was_typed_for_a_name_is_not_kept(rig: Rig) -> None:
     """People type their password there."""
     with pytest.raises(UnauthorizedError):

@@ -15,6 +15,7 @@ import pytest
 from accesskit import ROUTE, bearer, made, stores
 from frontkit import FrontRig, ask
 from loginkit import Browser
+from papers import Papers
 from weft.errors import MissingExtraError, UsageError
 from weft.gateway.access.audit import AuditLog
 from weft.gateway.access.authenticator import GatewayAuthenticator
@@ -24,6 +25,8 @@ from weft.gateway.login.accounts import AccountStore, NewAccount
 from weft.gateway.login.attempts import PER_PAIR
 from weft.gateway.login.routes import safe_path
 from weft.gateway.login.sessions import Sessions
+from weft.http.client import Client
+from weft.http.server import Server
 from weft.store.sqlite import SqliteDatabase
 
 ACCOUNTS = ROUTE + "auth: {accounts: true, roles: {staff: \"'staff' in claims.groups\"}}\n"
@@ -230,6 +233,37 @@ async def test_a_removed_account_is_logged_out(rig: FrontRig) -> None:
         if isinstance(source, Sessions):
             await source.refresh()  # as it does once a second
     assert (await page.get("/"))[0] == 303
+
+
+@pytest.mark.system("openssl")
+async def test_over_tls_the_session_is_for_tls_and_this_host_only(rig: FrontRig, tmp_path: Path) -> None:
+    """Its cookie is Secure and has the prefix that no other host can set; behind a proxy that ends TLS it is Secure."""
+    papers = Papers(tmp_path)
+    plain = await browser(rig)
+    assert rig.app is not None
+    server = Server(rig.app, on_error=rig.app.on_error, ssl=papers.server_context())
+    port = await server.listen("127.0.0.1", 0)
+    rig.stack.push_async_callback(server.aclose)
+    client = Client(ca_file=papers.ca)
+    rig.stack.push_async_callback(client.aclose)
+    url = f"https://localhost:{port}"
+    page = Browser(client.endpoint(url), url)
+    await entered(page, rig)
+    assert page.set_cookies[0].startswith("__Host-weft_session_")
+    assert page.set_cookies[0].endswith("; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax; Secure")
+    assert (await me(page))["caller"] == "ann"
+    await page.post("/logout")
+    assert all(line.startswith("__Host-") for line in page.set_cookies)
+
+    form = {
+        "content-type": "application/x-www-form-urlencoded",
+        "origin": rig.url,
+        "x-forwarded-proto": "https",
+    }
+    await plain._send("POST", "/login", f"name=ann&password={GOOD.replace(' ', '+')}".encode(), form)
+    assert plain.set_cookies[0].startswith("weft_session_")
+    assert plain.set_cookies[0].endswith("; Secure")
+    assert (await me(plain))["caller"] == "ann"
 
 
 # Keys.
