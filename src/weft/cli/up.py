@@ -160,7 +160,7 @@ def _up(
         name,
         _base(doors[0]),
         token,
-        _example(plans),
+        _example(plans, front),
         nearby=_nearby(doors),
         asks_for_key=has_rules,
         begin=desk.how_to_begin(front, spec, Path(running.host.data_dir), data, running.secrets.get),
@@ -246,12 +246,18 @@ def _address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _example(plans: Plans) -> tuple[str, str]:
-    """A request that the first megaservice can be asked: its path, and its JSON."""
+def _example(plans: Plans, front: GatewaySpec | None) -> tuple[str, str]:
+    """A request that the first megaservice, else the first upstream, can be asked: its path, and its JSON."""
     from weft.gateway import examples
 
     plan = next(iter(plans.values()), None)
     if plan is None:
+        for rule in front.routes if front is not None else ():
+            if rule.upstream is not None and "{" not in rule.path and "POST" in (rule.methods or ("POST",)):
+                shown = (
+                    rule.examples or examples.of_route(rule.upstream.path or rule.path, "MODEL") or {"": {}}
+                )
+                return rule.path, msgspec.json.encode(next(iter(shown.values()))).decode()
         return "/v1/models", "{}"
     paths = [route.path for route in plan.operation.routes] or [f"/v1/{plan.name}"]
     found = examples.of_route(paths[0], plan.name)

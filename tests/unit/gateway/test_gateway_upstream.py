@@ -204,6 +204,14 @@ async def test_errors_name_the_upstream(rig: FrontRig, backend: Backend) -> None
         assert part in reply.body
 
 
+async def test_metadata_addresses_are_not_contacted(rig: FrontRig) -> None:
+    """Not even where the operator's own file names one: whoever gets there gets the machine's credentials."""
+    text = f"{GATEWAY}  - {{path: /v1/foreign, upstream: {{urls: ['http://169.254.169.254/latest']}}}}\n"
+    reply = await post(await rig.gateway(text))
+    assert reply.status == 502
+    assert b"never contacted" in reply.body
+
+
 async def test_a_stream_that_breaks_off_ends_in_words(rig: FrontRig, backend: Backend) -> None:
     """What came before is kept; an event tells what went wrong, and no end of the upstream's is made up."""
 
