@@ -127,9 +127,13 @@ class FrontRig:
 
     def requests(self) -> list[Any]:
         """What the model was asked, in order."""
-        file = str(self.folder / "chat.py")
-        model = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == file)
-        return list(model.Chat.seen)
+        return self.seen("chat.py", "Chat")
+
+    def seen(self, file: str, component: str) -> list[Any]:
+        """What a component in a file beside the spec was asked, in order; it keeps that as ``seen``."""
+        path = str(self.folder / file)
+        module = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == path)
+        return list(getattr(module, component).seen)
 
 
 async def ask(

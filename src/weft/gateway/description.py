@@ -45,10 +45,14 @@ def describe(app: Application, spec: GatewaySpec, targets: Iterable[Target]) -> 
         app.description = spec.description
     app.schemes = schemes(spec)
     app.lets_anonymous = spec.auth is not None and spec.auth.anonymous
-    by_path = _rules_by_path(spec, targets)
+    by_path, besides = _rules_by_path(spec, targets)
     for path in app.router.paths():
         for route in path.methods.values():
-            route.doc = _described(route, path.name, by_path.get(path.name, []), spec)
+            rules = by_path.get(path.name, [])
+            doc = _described(route, rules, spec)
+            if len(rules) == 1 and not doc.hidden:
+                doc = _asked(doc, rules[0], path.name, is_primary=path.name not in besides)
+            route.doc = doc
 
 
 def schemes(spec: GatewaySpec) -> dict[str, dict[str, Any]]:
@@ -74,10 +78,13 @@ def schemes(spec: GatewaySpec) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _rules_by_path(spec: GatewaySpec, targets: Iterable[Target]) -> dict[str, list[RouteSpec]]:
-    """Which routes of the file a path leads to."""
+def _rules_by_path(
+    spec: GatewaySpec, targets: Iterable[Target]
+) -> tuple[dict[str, list[RouteSpec]], set[str]]:
+    """Which routes of the file a path leads to; and the paths that lead to other operations than the primary one."""
     rules = {rule.target: rule for rule in spec.routes}
     found: dict[str, list[RouteSpec]] = {}
+    besides: set[str] = set()
     for rule in spec.routes:
         for path in (rule.path, f"{rule.path}/{{version}}"):
             found.setdefault(path, []).append(rule)
@@ -89,10 +96,12 @@ def _rules_by_path(spec: GatewaySpec, targets: Iterable[Target]) -> dict[str, li
                 known = found.setdefault(route.path, [])
                 if rules[target.name] not in known:
                     known.append(rules[target.name])
-    return found
+                if operation.name != target.operation.name:
+                    besides.add(route.path)
+    return found, besides
 
 
-def _described(route: Route, path: str, rules: list[RouteSpec], spec: GatewaySpec) -> RouteDoc:
+def _described(route: Route, rules: list[RouteSpec], spec: GatewaySpec) -> RouteDoc:
     doc = route.doc
     if doc.hidden:
         return doc
@@ -122,22 +131,21 @@ def _described(route: Route, path: str, rules: list[RouteSpec], spec: GatewaySpe
     if spec.limits:
         words.append(f"Over all routes: {limits_in_words(spec.limits)}.")
     extras |= _extras(rules, spec)
-    made = replace(doc, description="\n\n".join(words), failures=failures, extras=extras, headers=headers)
-    return _asked(made, rules[0], path) if len(rules) == 1 else made
+    return replace(doc, description="\n\n".join(words), failures=failures, extras=extras, headers=headers)
 
 
 def _failures(*statuses: int) -> dict[int, dict[str, Any]]:
     return {status: {"description": _FAILURES[status]} for status in statuses}
 
 
-def _asked(doc: RouteDoc, rule: RouteSpec, path: str) -> RouteDoc:
+def _asked(doc: RouteDoc, rule: RouteSpec, path: str, *, is_primary: bool) -> RouteDoc:
     """What a request looks like to its caller."""
     is_own = path in (rule.path, f"{rule.path}/{{version}}")
     if is_own and rule.description:
         doc = replace(doc, summary=rule.description)
-    if rule.examples and (is_own or doc.request is not None):
+    if rule.examples and is_primary and (is_own or doc.request is not None):
         doc = replace(doc, examples=dict(rule.examples))
-    if rule.schema:
+    if rule.schema and is_primary:
         return replace(doc, schema=dict(rule.schema), adapt=None)
     request = rule.request
     if request is None or doc.request is None:

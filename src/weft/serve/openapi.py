@@ -295,18 +295,22 @@ def _any(type_: type[Any]) -> dict[str, Any]:
 
 def documentation_routes(app: Application) -> None:
     """Route ``/openapi.json`` and ``/docs``; both are made when first asked for, when every route is there."""
-    made: dict[str, Response] = {}
-    pages: list[tuple[str, str]] = []
+    documents: dict[str, Response] = {}
+    pages: dict[str, tuple[str, str]] = {}
 
     async def document(request: Request, context: Context) -> Response:
-        if "json" not in made:
-            made["json"] = Response(200, (), msgspec.json.encode(openapi(app)))
-        return made["json"]
+        build = app.build_id  # another one when a service was switched: what is read is then another, too
+        if build not in documents:
+            documents.clear()
+            documents[build] = Response(200, (), msgspec.json.encode(openapi(app)))
+        return documents[build]
 
     async def docs(request: Request, context: Context) -> Response:
-        if not pages:
-            pages.append(docs_page(openapi(app)))
-        html, style = pages[0]
+        build = app.build_id
+        if build not in pages:
+            pages.clear()
+            pages[build] = docs_page(openapi(app))
+        html, style = pages[build]
         # The lines to copy are for the address under which this page was asked for.
         here = f"{request.scheme}://{escape(request.headers.get('host', ''))}"
         return page(html.replace(SERVER, here), inline_style=style)

@@ -8,6 +8,12 @@ from weft.gateway.transform.stage import has_fields
 from weft.plan.schemas import RequestSchema
 
 
+def _is_primary(passage: Passage) -> bool:
+    """Whether the target's primary operation is asked, which the schema is about; a service may have others."""
+    target, operation = passage.target, passage.operation
+    return target is None or operation is None or operation.name == target.operation.name
+
+
 class SchemaStage:
     """Refuses what does not keep to the schema.
 
@@ -24,7 +30,7 @@ class SchemaStage:
         Raises:
             InvalidRequestError: The body does not keep to the schema; ``param`` names the place.
         """
-        if has_fields(passage.request):
+        if has_fields(passage.request) and _is_primary(passage):
             misfit = self._schema.misfit(passage.body())
             if misfit is not None:
                 where = f"{misfit.param}: " if misfit.path else ""

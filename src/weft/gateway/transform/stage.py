@@ -10,6 +10,7 @@ import msgspec
 
 from weft.errors import BackendReplyError, InvalidRequestError
 from weft.gateway.passage import Passage, Proceed, Reply
+from weft.gateway.transform.address import change_address, is_in_address
 from weft.gateway.transform.events import Change, EventChanges
 from weft.gateway.transform.headers import HeaderRules
 from weft.gateway.transform.program import MAX_BYTES, Seen, Transform
@@ -88,9 +89,10 @@ def change_request(transform: Transform, passage: Passage) -> None:
         InvalidRequestError: The body does not fit, or is no object.
     """
     request = passage.request
-    if request.method not in _BODY_METHODS or request.headers.get("content-type", "").startswith(
-        "multipart/"
-    ):
+    if is_in_address(passage):
+        change_address(transform, passage)
+        return
+    if not has_fields(request):
         return
     body = transform(_seen(passage, request.headers, passage.body()), size=len(request.body or b""))
     try:

@@ -14,6 +14,7 @@ import pytest
 from frontkit import GATEWAY, TALK, FrontRig, ask
 from weft.errors import MissingExtraError
 from weft.plan.schemas import RequestSchema
+from weft.serve.openapi import openapi
 
 SCHEMA = """\
 {type: object, required: [prompt], properties: {
@@ -84,3 +85,22 @@ def test_without_the_validator_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
     with pytest.raises(MissingExtraError, match="weft\\[gateway\\]"):
         RequestSchema({})
+
+
+async def test_a_schema_is_of_the_primary_operation(rig: FrontRig) -> None:
+    """What else a service can be asked has its own form."""
+    gateway = await rig.gateway(
+        TALK
+        + GATEWAY
+        + "  - path: /v1/say\n    service: llm\n    schema: {type: object, required: [prompt]}\n"
+    )
+    assert (await ask(gateway, model="llm"))[0] == 400
+    assert (await ask(gateway, "/v1/chat/describe", model="llm"))[0] == 200
+    assert rig.app is not None
+    paths = openapi(rig.app)["paths"]
+
+    def required(path: str) -> Any:
+        return paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"].get("required")
+
+    assert required("/v1/say") == required("/v1/chat/completions") == ["prompt"]
+    assert required("/v1/chat/describe") is None

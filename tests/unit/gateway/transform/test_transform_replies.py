@@ -198,7 +198,10 @@ async def test_a_stream_that_no_longer_fits_ends_with_an_error(rig: FrontRig) ->
     gateway = await rig.gateway(route(response="{set: {model: 'body.choices[0].delta.content'}}"))
     *chunks, error = await events(gateway)
     assert [msgspec.json.decode(data)["model"] for data in chunks] == ["", "Good ", "morning ", "to ", "you."]
-    assert "this route sets 'model' of the response, and cannot" in msgspec.json.decode(error)["error"]["message"]
+    assert (
+        "this route sets 'model' of the response, and cannot"
+        in msgspec.json.decode(error)["error"]["message"]
+    )
 
 
 async def test_a_reply_without_a_body_has_nothing_to_change(rig: FrontRig) -> None:

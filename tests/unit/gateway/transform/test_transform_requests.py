@@ -179,3 +179,63 @@ async def test_what_becomes_too_large_is_refused(rig: FrontRig) -> None:
     assert len(rig.requests()[-1].messages) == 200
     status, reply, _ = await ask(gateway, messages=[{"role": "user", "content": "x" * 200_000}])
     assert (status, reply["error"]["code"]) == (413, "payload_too_large")
+
+
+DOCUMENTS = '''\
+from weft.contracts.dataprep import (
+    Counts, DeleteRequest, DeleteResponse, GetRequest, GetResponse, IndicesRequest, IndicesResponse, IngestRequest, IngestResponse,
+    JobRequest, Job, JobsRequest, JobsResponse,
+)
+
+
+class Documents:
+    """Notes what it is asked."""
+
+    seen: list = []
+
+    async def ingest(self, request: IngestRequest) -> IngestResponse:
+        raise NotImplementedError
+
+    async def get(self, request: GetRequest) -> GetResponse:
+        self.seen.append(request)
+        return GetResponse([])
+
+    async def indices(self, request: IndicesRequest) -> IndicesResponse:
+        return IndicesResponse([])
+
+    async def delete(self, request: DeleteRequest) -> DeleteResponse:
+        return DeleteResponse(True)
+
+    async def jobs(self, request: JobsRequest) -> JobsResponse:
+        self.seen.append(request)
+        return JobsResponse([])
+
+    async def job(self, request: JobRequest) -> Job:
+        self.seen.append(request)
+        return Job(request.id, "done", "default", 0, 0, 0, Counts(), [], 0.0)
+'''
+
+
+async def test_fields_in_an_address_are_changed_as_those_of_a_body(rig: FrontRig) -> None:
+    """A GET is no way past the bounds: in the query, in the path, and absent."""
+    (rig.folder / "documents.py").write_text(DOCUMENTS)
+    spec = TALK.replace(
+        'llm: {component: "./chat.py:Chat"}',
+        'llm: {component: "./chat.py:Chat"}\n  documents: {component: "./documents.py:Documents"}',
+    )
+    gateway = await rig.gateway(
+        spec + GATEWAY + "  - path: /v1/papers\n    service: documents\n"
+        "    request: {clamp: {limit: [1, 5]}, remove: [active], set: {id: \"'job-' + (has(body.id) ? body.id : 'none')\"}}\n"
+    )  # fmt: skip
+    for path, expected in [
+        ("/v1/dataprep/jobs?limit=900&active=true", (5, False)),
+        ("/v1/dataprep/jobs?limit=3", (3, False)),
+        ("/v1/dataprep/jobs", (5, False)),
+    ]:
+        assert (await gateway.request("GET", path)).status == 200
+        asked = rig.seen("documents.py", "Documents")[-1]
+        assert (asked.limit, asked.active) == expected
+    assert (await gateway.request("GET", "/v1/dataprep/jobs/7?limit=900")).status == 200
+    asked = rig.seen("documents.py", "Documents")[-1]
+    assert (asked.id, asked.limit) == ("job-7", 5)
+    assert (await gateway.request("GET", "/v1/dataprep/jobs?limit=x")).status == 400
