@@ -28,8 +28,8 @@ from hypothesis.stateful import (
 )
 
 from redis_server import RedisServer
+from weft.gateway.limits.buckets import SEGMENTS
 from weft.gateway.limits.counter import Counter
-from weft.gateway.limits.ledger import SEGMENTS
 from weft.gateway.limits.memory import MemoryStore
 from weft.gateway.limits.redis import RedisLink
 from weft.gateway.limits.remote import Question, RemoteStore

@@ -107,6 +107,11 @@ class Passage:
             exchange.endings = []
         exchange.endings.append(ending)
 
+    def add_headers(self, fields: Sequence[tuple[str, str]]) -> None:
+        """Put headers on the reply, whatever it is; an error's too."""
+        exchange = self._exchange
+        exchange.headers = [*(exchange.headers or ()), *fields]
+
     def add_header(self, name: str, value: str) -> None:
         """Put a header on the reply, whatever it is; an error's too."""
         exchange = self._exchange

@@ -51,8 +51,6 @@ class _Asked(Struct):
 _decode_asked = msgspec.json.Decoder(_Asked).decode
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _NOTHING: Final = _Asked()
-_MEDIA: Final = (b'"image_url"', b'"input_audio"', b'"file"', b"\\u")
-"""In bodies that have one of these, parts may be no text, or be written so that they do not look like it."""
 
 
 class Amounts(NamedTuple):
@@ -115,15 +113,18 @@ class Prices:
         all: The route's own price, which goes before those.
     """
 
-    __slots__ = ("_all", "_by_service", "_dearest")
+    __slots__ = ("_all", "_by_service", "_dearest", "_has_none")
 
     def __init__(self, by_service: Mapping[str, PriceSpec], all: PriceSpec | None) -> None:
         self._by_service, self._all = by_service, all
         known = [all] if all is not None else list(by_service.values())
+        self._has_none = not known
         self._dearest = max((max(price.input, price.output) for price in known), default=0.0)
 
     def cost(self, service: str, prompt: int, answer: int) -> int:
         """What these tokens of a model cost, rounded up."""
+        if self._has_none:
+            return 0
         price = self._all or self._by_service.get(service)
         if price is None:
             return self.dearest(prompt + answer)
@@ -307,7 +308,8 @@ def _answers(asked: _Asked) -> int:
 def _prompt(passage: Passage) -> int:
     """Tokens of the prompt at most: no tokenizer makes more than one of a byte; media count by the piece."""
     body = passage.request.body or b""
-    if any(mark in body for mark in _MEDIA):
+    # Parts of it may be no text, or be written so that they do not look like it.
+    if b'"image_url"' in body or b'"input_audio"' in body or b'"file"' in body or b"\\u" in body:
         try:
             return prompt_bound(_decode_chat(body))
         except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ has least left.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from weft.gateway.limits.meters import Meter
 from weft.gateway.limits.terms import PLACES, Verdict
@@ -56,12 +57,14 @@ class LimitHeaders:
 
 
 def duration(ms: int) -> str:
-    """A time as OpenAI writes it: ``20ms``, ``6.5s``, ``1m30s``, ``23h59m0s``."""
-    if ms < 1000:
-        return f"{ms}ms"
-    minutes, rest = divmod(ms, 60_000)
-    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    """A time as OpenAI writes it, whole seconds from one second on: ``20ms``, ``7s``, ``1m30s``, ``23h59m0s``."""
+    return f"{ms}ms" if ms < 1000 else _seconds(-(-ms // 1000))
+
+
+@lru_cache(maxsize=1024)
+def _seconds(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
     if not minutes:
-        return seconds
+        return f"{seconds}s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
+    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"

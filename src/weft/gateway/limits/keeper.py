@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from weft.errors import WeftError
-from weft.gateway.limits.ledger import Calendar, Ledger, period_of
+from weft.gateway.limits.buckets import Calendar, period_of
+from weft.gateway.limits.ledger import Ledger
 from weft.gateway.limits.terms import DAY, MONTH
 from weft.serve.log import Log
 from weft.store import Database, Schema

@@ -18,7 +18,8 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from weft.gateway.limits.batches import StoreDownError
-from weft.gateway.limits.ledger import Held, Places
+from weft.gateway.limits.buckets import Places
+from weft.gateway.limits.ledger import Held
 from weft.gateway.limits.memory import MemoryStore, wall_ms
 from weft.gateway.limits.terms import Ask, Hold, Store, Ticket, Verdict
 from weft.gateway.limits.waiting import Line

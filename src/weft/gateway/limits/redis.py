@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weft.errors import MissingExtraError
 from weft.gateway.limits import scripts
-from weft.gateway.limits.ledger import SEGMENTS
+from weft.gateway.limits.buckets import SEGMENTS
 from weft.gateway.limits.remote import LEASE_S, Answer, Beat, Question, Settle, Take
 
 if TYPE_CHECKING:

@@ -43,8 +43,7 @@ class LimitStage:
         verdict = await self._store.take(asks)
         if verdict.outcome == QUEUED:
             verdict = await self._queued(passage, asks, verdict)
-        for name, value in self._headers.of(verdict):
-            passage.add_header(name, value)
+        passage.add_headers(self._headers.of(verdict))
         if verdict.outcome != GRANTED:
             raise self._refusal(verdict, asks)
         assert verdict.hold is not None  # what is granted has one

@@ -69,6 +69,7 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
 """By the word of ``per:``."""
 
 
+@lru_cache(maxsize=4096)
 def _short(text: str) -> str:
     if len(text) <= MAX_CHARACTERS and text.isascii() and "/" not in text:
         return text

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from weft.gateway.passage import Passage, Reply
-from weft.http.message import Headers, StreamResponse
+from weft.http.message import StreamResponse
 from weft.transport.sse import is_usage_only
 
 MAX_EVENT_BYTES: Final = 64 * 1024
@@ -74,9 +74,7 @@ def _data(event: bytes) -> bytes:
 
 
 def asking(passage: Passage) -> Wire:
-    """Have a foreign server say what its reply costs, in words that can be read here."""
-    headers = passage.request.headers
-    passage.request.headers = Headers([field for field in headers.raw if field[0] != b"accept-encoding"])
+    """Have a foreign server say what its reply costs; the relay sees to it that the words can be read here."""
     body: dict[str, Any] = passage.body() if passage.has_json else {}
     options = body.get("stream_options")
     if not _must_be_asked(passage, body) or (

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from weft.errors import StateError
+from weft.gateway.limits.buckets import period_of
 from weft.gateway.limits.counter import Counter
 from weft.gateway.limits.headers import duration
-from weft.gateway.limits.ledger import Ledger, period_of
+from weft.gateway.limits.ledger import Ledger
 from weft.gateway.limits.memory import MemoryStore
 from weft.gateway.limits.remote import Beat, Settle, Take
 from weft.gateway.limits.subjects import _network
@@ -167,7 +168,7 @@ def test_an_address_of_ipv6_is_a_customers() -> None:
         (0, "0ms"),
         (20, "20ms"),
         (1000, "1s"),
-        (6500, "6.5s"),
+        (6500, "7s"),
         (90_000, "1m30s"),
         (86_399_000, "23h59m59s"),
         (60_000, "1m0s"),

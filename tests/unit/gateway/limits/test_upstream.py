@@ -101,7 +101,13 @@ async def test_a_stream_that_breaks_off_is_charged_in_full(rig: LimitRig, backen
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
 def test_events_in_pieces_go_by_unchanged(end: bytes) -> None:
     """Whatever the pieces in which a stream comes, all of it is passed on but the event that was not asked for."""
-    events = [b": note", TEXT.strip(), b'data: {"choices":[{}],"usage":{}}', b"data: " + USAGE, b"data: [DONE]"]
+    events = [
+        b": note",
+        TEXT.strip(),
+        b'data: {"choices":[{}],"usage":{}}',
+        b"data: " + USAGE,
+        b"data: [DONE]",
+    ]
     stream = b"".join(event + end for event in events) + b"data: cut"
     for size in (1, 7, 50, len(stream)):
         wire = Wire(drops=True)
