@@ -122,7 +122,8 @@ def transformation(rng: random.Random) -> None:
         raise Finding(f"{spec!r} on {before!r}: {after!r} at once, {steps.body!r} step by step")
     msgspec.json.encode(after)
     _keeps(spec, after, before)
-    if not (spec.set_ or spec.template or spec.rename):
+    puts_back = any(path.startswith(f"{name}.") for path in spec.remove for name in spec.defaults)
+    if not (spec.set_ or spec.template or spec.rename or puts_back):
         again = transform(_seen(after))
         if _sorted(again) != _sorted(after):
             raise Finding(f"{spec!r} on {before!r}: {after!r}, and once more {again!r}")
