@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from weft.run import Breaker
 from weft.serve.application import CLIENT_GONE, named
 from weft.serve.problems import Place, as_request_error, error_event
 from weft.serve.streams import DEADLINE_GRACE_S
-from weft.spec.gateway import LimitSpec, RouteSpec
+from weft.spec.gateway import RouteSpec
 from weft.transport.attempts import Asking, Attempts, Budget, Tried
 from weft.transport.balance import beginning
 from weft.transport.clock import Clock
@@ -56,7 +56,6 @@ class Relay:
         budget: Of the process's retries.
         clock: Time.
         breaker: The circuit to it.
-        limits: Of the whole file; the rule has its own.
 
     Attributes:
         place: What is said of it in errors.
@@ -64,14 +63,7 @@ class Relay:
     """
 
     def __init__(
-        self,
-        rule: RouteSpec,
-        replicas: Replicas,
-        *,
-        budget: Budget,
-        clock: Clock,
-        breaker: Breaker,
-        limits: Sequence[LimitSpec] = (),
+        self, rule: RouteSpec, replicas: Replicas, *, budget: Budget, clock: Clock, breaker: Breaker
     ) -> None:
         upstream = rule.upstream
         assert upstream is not None  # a route to an upstream has one
@@ -82,12 +74,11 @@ class Relay:
         self._is_fixed = "{" not in self._path
         self._timeout_s = rule.timeout_s or TIMEOUT_S
         self._max_bytes = rule.max_body_bytes
-        self._counts = any(limit.tokens or limit.cost for limit in (*rule.limits, *limits))
         replaced = [*upstream.headers, *(("authorization",) if upstream.api_key is not None else ())]
-        reads_reply = rule.response is not None or rule.cache is not None or self._counts
-        self._requests = RequestHeaders(
-            forward=upstream.forward, replaced=replaced, keeps_coding=not reads_reply
-        )
+        reads_reply = rule.response is not None or rule.cache is not None
+        forward = upstream.forward
+        self._requests = RequestHeaders(forward=forward, replaced=replaced, keeps_coding=not reads_reply)
+        self._counted = RequestHeaders(forward=forward, replaced=replaced, keeps_coding=False)
         self._replies = ReplyHeaders(forward=upstream.forward)
 
     async def __call__(self, passage: Passage) -> Reply:
@@ -160,7 +151,8 @@ class Relay:
 
     def _lines(self, request: Request, context: Context, body: bytes) -> bytes:
         """What is sent after the lines that are the same each time: the rest of the head, and the body."""
-        lines = self._requests.lines(request.headers)
+        # Where tokens are counted, the reply is read on its way: it must not come compressed.
+        lines = (self._requests if context.tally is None else self._counted).lines(request.headers)
         own = context.request_id.encode("latin-1")
         if body or request.method not in _NO_BODY:
             return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (lines, own, len(body), body)
@@ -206,7 +198,7 @@ class Relay:
             self.breaker.settle(fault)
         if isinstance(payload, bytes):
             self._settle(replica, fault)
-            if self._counts and head.is_json:
+            if passage.context.tally is not None and head.is_json:
                 UsageReader(passage.context).read(payload)
             if passage.request.method != "HEAD":
                 return Response(head.status, headers, payload, content_type)
@@ -223,7 +215,8 @@ class Relay:
             self._settle(replica, failure or fault or left)
 
         passage.on_end(ended)
-        pass_on = UsageReader(passage.context).pass_on if self._counts and events else None
+        counts = events and passage.context.tally is not None
+        pass_on = UsageReader(passage.context).pass_on if counts else None
         return StreamResponse(
             payload, head.status, headers, content_type, pass_on, relayed.finish, begin=_begun
         )

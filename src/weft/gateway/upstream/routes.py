@@ -61,7 +61,6 @@ class Upstreams:
                     budget=tools.budget,
                     clock=tools.clock,
                     breaker=tools.breakers.of(f"the upstream '{rule.target}'"),
-                    limits=front.spec.limits,
                 )
                 watch.add_relay(rule.target, relay, tools)
 
