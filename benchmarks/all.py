@@ -20,6 +20,7 @@ import late_headers
 import overload
 import peers
 import report
+import rolling
 import sse
 from runner import BIN, HERE, Options
 
@@ -33,6 +34,7 @@ QUESTIONS = {
     "gateway": gateway.measure,
     "overload": overload.measure,
     "gone": gone.measure,
+    "rolling": rolling.measure,
     "coldstart": coldstart.measure,
 }
 

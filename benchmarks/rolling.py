@@ -22,6 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from report import Bar, Section
+from runner import Options
+
 from weft.errors import RequestError
 from weft.http.client import Client, Endpoint
 
@@ -332,6 +335,39 @@ async def _until_answered(url: str) -> None:
                 await asyncio.sleep(0.05)
     finally:
         await client.aclose()
+
+
+STREAMS_BAR = "rolling restart: streams cut or not begun"
+REQUESTS_BAR = "rolling restart: requests refused or lost"
+
+
+def measure(options: Options) -> Section:
+    """Restart three gateways one after the other, with 500 streams open and 100 new requests a second."""
+    plan = Plan()
+    section = Section(
+        "A rolling restart behind HAProxy",
+        f"{plan.gateways} gateways behind HAProxy in TCP mode, which asks each for `/health/ready` every 500 ms and tries no "
+        f"connection twice; {plan.streams} streams of {plan.stream_s:g} s are always open, and {plan.rate:g} requests a second "
+        "come in, half of them on a connection of their own. Each gateway in turn gets SIGTERM, ends, and is started again.",
+        ["", "begun", "answered whole", "p50 ms", "p99 ms", "slowest ms"],
+        bars=[Bar(STREAMS_BAR, 0, ""), Bar(REQUESTS_BAR, 0, "")],
+    )
+    if shutil.which("haproxy") is None:
+        print("  HAProxy is not installed (Debian: haproxy)", file=sys.stderr)
+        return section
+    with tempfile.TemporaryDirectory(prefix="weft-rolling-") as folder:
+        found = asyncio.run(roll(plan, Path(folder)))
+    for failure in found.failures[:10]:
+        print(f"  {failure}", file=sys.stderr)
+    times = found.summary()
+    section.rows.append(["streams", found.streams_begun, found.streams_whole, "-", "-", "-"])
+    section.rows.append(
+        ["requests", found.requests_sent, found.requests_answered]
+        + [times.get(name, "-") for name in ("p50_ms", "p99_ms", "slowest_ms")]
+    )
+    section.measured(STREAMS_BAR, float(found.streams_begun - found.streams_whole))
+    section.measured(REQUESTS_BAR, float(found.requests_sent - found.requests_answered))
+    return section
 
 
 def main() -> None:

@@ -172,12 +172,8 @@ def test_a_changed_file_is_taken_in_by_all_processes_and_no_request_is_lost(
     assert set(asking.versions) == {"1.0.0", "2.0.0"}
     assert set(asking.versions[asked + 4 :]) == {"2.0.0"}
     # One service was changed: its process is another, once the requests of the one before have ended.
-    for _ in range(200):
-        after = gateway.workers()
-        if len(after) == len(before):
-            break
-        threading.Event().wait(0.05)
-    assert len(after) == len(before)
+    settled(gateway, len(before))
+    after = gateway.workers()
     assert len(before.keys() & after.keys()) == len(before) - 1
     text = (tmp_path / "front.yaml").read_text()
     assert text == FRONT.replace("two.yaml, weight: 0", "two.yaml, weight: 100").replace(
@@ -189,6 +185,58 @@ def test_a_changed_file_is_taken_in_by_all_processes_and_no_request_is_lost(
     assert not state["reload"].get("drifted")
     assert gateway.end() == 130
     assert not [process for process in (before | after).values() if process.is_running()]
+
+
+def test_what_goes_on_goes_on_by_another_name_and_comes_back_as_it_was(
+    gateway: Running, tmp_path: Path
+) -> None:
+    """A version that is taken out takes its process with it; one that crashes later comes back as what was taken in."""
+    before = gateway.workers()
+    only_two = FRONT.replace("weight: 0", "weight: 1")
+    only_two = "".join(line for line in only_two.splitlines(keepends=True) if "one.yaml" not in line)
+    (tmp_path / "front.yaml").write_text(only_two)
+    assert weft("gateway", "reload", "--url", gateway.url).exit_code == 0
+    settled(gateway, len(before) - 1)
+    assert gateway.workers().keys() < before.keys()
+    assert answer(gateway) == "I am 2.0.0."
+    # What runs is no longer what the file says: it is what was taken in.
+    (tmp_path / "front.yaml").write_text("nothing")
+    (tmp_path / "two.yaml").write_text("nothing")
+    gateway.until("not reloaded")
+    for process in gateway.workers().values():
+        process.kill()
+        gateway.until("restarting it in", times=1)
+    settled(gateway, len(before) - 1)
+    for _ in range(100):
+        if weft("gateway", "status", "--url", gateway.url).exit_code == 3:
+            break
+        threading.Event().wait(0.1)
+    assert answer(gateway) == "I am 2.0.0."
+
+
+def settled(gateway: Running, processes: int) -> None:
+    """Wait until it has so many processes."""
+    for _ in range(200):
+        if len(gateway.workers()) == processes:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(gateway.output)
+
+
+def answer(gateway: Running) -> str:
+    """What is said to a question that names no version."""
+
+    async def asked() -> str:
+        client = Client()
+        try:
+            status, body, _ = await ask(client.endpoint(gateway.url, timeout_s=20), stream=False)
+        finally:
+            await client.aclose()
+        assert status == 200, body
+        words: str = body["choices"][0]["message"]["content"]
+        return words
+
+    return asyncio.run(asked())
 
 
 def test_what_cannot_start_leaves_every_process_as_it_was(gateway: Running, tmp_path: Path) -> None:
