@@ -20,6 +20,9 @@ const files = {
   // What the server fills in: it works without a script.
   "login.html": await readFile(source("login.html")),
   "login.css": await built("login.css", styles),
+  "keys.html": await readFile(source("keys.html")),
+  "keys.js": await built("keys.ts", { format: "esm" }),
+  "keys.css": await built("keys.css", styles),
 };
 if (process.argv.includes("--check")) {
   const stale = [];

@@ -314,8 +314,8 @@ _TENANT_IN_SQL: Final = re.compile(r"\b(?:[a-z]\.)?tenant = (?:\?\d?|\$\d|[a-z]\
 _STRINGS: Final = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
 
 IN_SQL: Final[dict[str, tuple[str, ...]]] = {
-    "components/store/passages.py": (STORES, EDGE, TENANTS),
-    "components/store/conditions.py": (STORES, EDGE, TENANTS),
+    "components/store/passages.py": (TENANTS, EDGE, STORES),
+    "components/store/conditions.py": (TENANTS, EDGE, STORES),
     "components/store/edge_archive.py": ("tests/unit/components/store/test_store_archive.py",),
     "components/store/pgvector.py": (STORES, PGVECTOR),
     "components/store/pg_tables.py": (STORES, PGVECTOR),

@@ -13,6 +13,7 @@ from weft.errors import InvalidRequestError
 from weft.gateway.access.audit import EVENTS, AuditLog, AuditRecord, Fault
 from weft.gateway.access.index import KeyIndex
 from weft.gateway.access.keys import GRACE_S, Key, KeyStore, MadeKey, NewKey
+from weft.gateway.access.page import keys_page
 from weft.http.message import Request, Response
 from weft.serve.application import Application, RouteDoc, named
 
@@ -92,6 +93,7 @@ def key_routes(app: Application, keys: KeyStore, index: KeyIndex) -> None:
         await index.refresh()
         return _json(200, key)
 
+    keys_page(app)
     tags = ("keys",)
     example = {"request": NewKey("chat on our site", tenant="acme", roles=["staff"], scopes=["chatqna"])}
     app.route("GET", KEYS_PATH, listed, doc=RouteDoc(summary="The API keys.", response=Keys, tags=tags))
