@@ -135,10 +135,14 @@ async def test_versions_are_chosen_by_model_name_in_each(rig: FrontRig) -> None:
 
 
 async def test_the_keys_owner_alone_has_a_response_again(rig: FrontRig) -> None:
-    """Another key of the same tenant, and one of another tenant, cannot name it; nor go on from it."""
+    """A colleague, and one of the same name in another tenant, cannot name it; nor go on from it."""
     owner, *others = [
-        bearer(await made(rig, name, tenant=tenant))
-        for name, tenant in (("owner", "a"), ("colleague", "a"), ("stranger", "b"))
+        bearer(await made(rig, name, tenant=tenant, owner=owner))
+        for name, tenant, owner in (
+            ("one", "a", "anna"),
+            ("colleague", "a", "ben"),
+            ("namesake", "b", "anna"),
+        )
     ]
     await rig.gateway(routed("", "auth: {keys: true}\n"))
     id_ = (await asked(rig, "responses", owner)).json()["id"]

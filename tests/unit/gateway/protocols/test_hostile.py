@@ -79,8 +79,12 @@ async def test_what_is_no_request_is_refused(rig: FrontRig) -> None:
 async def test_another_callers_call_cannot_be_cancelled(rig: FrontRig) -> None:
     """Who knows session and id of a colleague's call, or of one in another tenant, ends nothing with them."""
     keys = [
-        bearer(await made(rig, name, tenant=tenant))
-        for name, tenant in (("owner", "a"), ("colleague", "a"), ("stranger", "b"))
+        bearer(await made(rig, name, tenant=tenant, owner=owner))
+        for name, tenant, owner in (
+            ("one", "a", "anna"),
+            ("colleague", "a", "ben"),
+            ("namesake", "b", "anna"),
+        )
     ]
     await speaking(
         rig,

@@ -145,8 +145,12 @@ async def test_a_refusal_is_not_kept(rig: FrontRig) -> None:
 async def test_a_key_is_its_callers_own(rig: FrontRig) -> None:
     """The same key of a colleague, or in another tenant, is another key, whatever headers it comes with."""
     keys = [
-        bearer(await made(rig, name, tenant=tenant))
-        for name, tenant in (("owner", "a"), ("colleague", "a"), ("stranger", "b"))
+        bearer(await made(rig, name, tenant=tenant, owner=owner))
+        for name, tenant, owner in (
+            ("one", "a", "anna"),
+            ("colleague", "a", "ben"),
+            ("namesake", "b", "anna"),
+        )
     ]
     await rig.gateway(f"{TALK}{GATEWAY}{ROUTE}auth: {{keys: true}}\n")
     for number, key in enumerate(keys):
