@@ -49,7 +49,7 @@ class Anthropic:
     def add_routes(self, app: Application) -> None:
         """Serve ``/v1/messages``."""
         models = self._gateway.targets("chat").names()
-        asked = {"max_tokens": 256, "messages": [{"role": "user", "content": "Good morning."}]}
+        asked = {"max_tokens": 16, "messages": [{"role": "user", "content": "Good morning."}]}
         example = ({"model": models[0]} if models else {}) | asked
         doc = RouteDoc(
             summary="Anthropic's Messages API: asks a chat model or megaservice, whole or streamed.",

@@ -87,7 +87,10 @@ class Responses:
     def add_routes(self, app: Application) -> None:
         """Serve ``/v1/responses`` and what is kept under it."""
         models = self._gateway.targets("chat").names()
-        example = ({"model": models[0]} if models else {}) | {"input": "Good morning."}
+        example = ({"model": models[0]} if models else {}) | {
+            "input": "Good morning.",
+            "max_output_tokens": 16,
+        }
         doc = RouteDoc(
             summary="OpenAI's Responses API: asks a chat model or megaservice, whole or streamed.",
             description="Its events are OpenAI's: `response.created` to `response.completed`. A response is kept for a "
@@ -112,7 +115,7 @@ class Responses:
             ("DELETE", "/v1/responses/{id}", self.delete, "Keep a response no longer.", Deleted),
             ("GET", "/v1/responses/{id}/input_items", self.items, "What a response answers.", ItemList),
         ):
-            doc = RouteDoc(summary=summary, response=response, tags=("responses",), named={"id": "resp_1"})
+            doc = RouteDoc(summary=summary, response=response, tags=("responses",), named={"id": "RESPONSE"})
             app.route(method, path, handler, errors="openai", doc=doc, needs="")
 
     async def create(self, request: Request, context: Context) -> Response | StreamResponse:
