@@ -223,6 +223,16 @@ def test_a_backend_that_refuses_shrinks_the_number_once_a_window() -> None:
     assert concurrency.now == 90
 
 
+def test_a_few_refusals_say_nothing() -> None:
+    """A backend that refuses one of twenty, whatever it has to do, is not left idle for it."""
+    concurrency = Adaptive(start=40)
+    for number in range(400):
+        refused = number % 20 == 0
+        era = concurrency.era
+        concurrency.ended(None if refused else 0.1, era, was_full=False, was_refused=refused)
+    assert concurrency.now == 40
+
+
 def test_one_slow_request_changes_nothing() -> None:
     """The middle of many counts."""
     concurrency = Adaptive()

@@ -29,8 +29,11 @@ QUICK_GROWTH: Final = 1.5
 
 GROWTH: Final = 1.1
 SHRINK_MOST: Final = 0.5
+REFUSED_SHARE: Final = 0.1
+"""Of a window's requests: if the backend itself refuses more, it has too much to do. Fewer may have other reasons."""
+
 REFUSED_SHRINK: Final = 0.9
-"""After a window in which the backend itself refused requests."""
+"""After such a window."""
 
 LOOK: Final = 4
 """Into how many parts the number is divided for a look at the quiet backend."""
@@ -88,8 +91,8 @@ class Adaptive:
         self._most = most
         self._number = float(start)
         self._samples: list[float] = []
-        self._was_full = self._was_refused = self._has_been_too_much = self._is_looking = False
-        self._windows = self._looks = 0
+        self._was_full = self._has_been_too_much = self._is_looking = False
+        self._refused = self._windows = self._looks = 0
 
     def ended(self, latency_s: float | None, era: int, *, was_full: bool, was_refused: bool) -> None:
         """See :class:`Concurrency`."""
@@ -97,13 +100,13 @@ class Adaptive:
         if era != self.era:
             return  # it began under another number
         if was_refused:
-            self._was_refused = True
-            if not self._samples:
-                self._settle(None)
+            self._refused += 1
         elif latency_s is not None:
             self._samples.append(latency_s)
-            if len(self._samples) >= max(SAMPLES, self.now // 2):
-                self._settle(median(self._samples))
+        else:
+            return
+        if len(self._samples) + self._refused >= max(SAMPLES, self.now // 2):
+            self._settle(median(self._samples) if self._samples else None)
 
     def _settle(self, middle_s: float | None) -> None:
         """A window has ended."""
@@ -112,7 +115,7 @@ class Adaptive:
             self._is_looking = False
         elif middle_s is not None:
             self._compare(middle_s)
-        if self._was_refused:
+        if self._refused > REFUSED_SHARE * (self._refused + len(self._samples)):
             self._has_been_too_much = True
             self._number = max(1.0, self._number * REFUSED_SHRINK)
         self._windows += 1
@@ -140,4 +143,4 @@ class Adaptive:
         self.now = max(1, int(self._number) // LOOK if self._is_looking else int(self._number))
         self.era += 1
         self._samples = []
-        self._was_full = self._was_refused = False
+        self._was_full, self._refused = False, 0
