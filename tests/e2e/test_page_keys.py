@@ -13,6 +13,7 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 expect = playwright.expect
 
+from page_moves import side  # noqa: E402 - needs playwright
 from test_page_axe import clean  # noqa: E402 - needs playwright
 from test_page_login import GOOD, LoginServer, log_in  # noqa: E402 - as above
 
@@ -48,6 +49,9 @@ def test_keys_are_made_and_revoked_on_the_page(page: Any, server: LoginServer) -
     page.context.clear_cookies()
     page.goto(f"{server.url}/keys")
     log_in(page, admin)
+    page.get_by_role("link", name="Chat").click()
+    side(page)
+    page.get_by_role("link", name="API keys").click()
     expect(page.get_by_role("heading", name="API keys")).to_be_visible()
     page.get_by_label("What it is for").fill(f"our site {width}")
     page.get_by_label("Only these routes").fill("echo, documents")
@@ -85,5 +89,8 @@ def test_the_page_is_for_administrators(page: Any, server: LoginServer) -> None:
     page.get_by_label("New password").fill(GOOD)
     page.get_by_role("button", name="Set password").click()
     expect(page.locator("#welcome")).to_be_visible()
+    side(page)
+    expect(page.locator("#me-name")).to_have_text(name)
+    expect(page.get_by_role("link", name="API keys")).to_be_hidden()
     reply = page.goto(f"{server.url}/keys")
     assert reply.status == 403

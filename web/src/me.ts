@@ -6,6 +6,7 @@ import { announce, element } from "./dom";
 interface Me {
   caller: string;
   tenant: string;
+  roles: string[];
   can_log_in: boolean;
   can_log_out: boolean;
 }
@@ -18,6 +19,11 @@ export async function whose(): Promise<string> {
   element("login").hidden = !me.can_log_in;
   element("me").hidden = !me.can_log_out;
   element("me-name").textContent = me.caller;
+  if (me.roles.includes("admin")) {
+    // A gateway may take no keys: then there is no such page.
+    const keys = await request("/keys", { method: "HEAD" }).catch(() => null);
+    element("administer").hidden = !keys?.ok;
+  }
   element("logout").addEventListener("click", async () => {
     const reply = await request("/logout", { method: "POST", redirect: "manual" }).catch((error: Error) => {
       announce(error.message);
