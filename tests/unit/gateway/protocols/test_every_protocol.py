@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from accesskit import bearer, made
 from frontkit import GATEWAY, TALK, FrontRig
+from protocolkit import WAITS, delta, model_of, speaking
 
 QUESTION = [{"role": "user", "content": "Hello?"}]
 ANTHROPIC = {"model": "talk", "max_tokens": 50, "messages": QUESTION}
@@ -107,6 +109,22 @@ async def test_what_a_route_changes_is_changed(rig: FrontRig, protocol: str) -> 
     assert status_of(reply) == 200
     assert rig.requests()[-1].max_tokens == 2
     assert "you." not in reply.text
+
+
+@each
+async def test_a_caller_that_leaves_ends_the_work(rig: FrontRig, protocol: str) -> None:
+    """The model stops, and nothing is in flight: whole, streamed and in a batch."""
+    await speaking(rig, [delta(content="Well"), WAITS], "  - {path: /v1/greet, megaservice: talk}\n")
+    model = model_of(rig)
+    leaving = asyncio.ensure_future(asked(rig, protocol))
+    await asyncio.wait_for(model.waits.wait(), 10)
+    leaving.cancel()
+    await asyncio.wait_for(model.ended.wait(), 10)
+    assert model.running == 0
+    assert rig.app is not None
+    async with asyncio.timeout(10):
+        while rig.app.in_flight:
+            await asyncio.sleep(0.001)
 
 
 async def test_versions_are_chosen_by_model_name_in_each(rig: FrontRig) -> None:
