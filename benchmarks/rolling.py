@@ -94,6 +94,7 @@ class Plan:
     """What is to happen."""
 
     gateways: int = 3
+    workers: int = 1
     streams: int = 500
     stream_s: float = 30.0
     token_s: float = 1.0
@@ -131,8 +132,9 @@ class Outcome:
 class Gateway:
     """One process of ``weft up``, on one port for its whole life and those after it."""
 
-    def __init__(self, folder: Path, number: int, port: int) -> None:
+    def __init__(self, folder: Path, number: int, port: int, workers: int) -> None:
         self._folder, self._data, self.port = folder, folder / f"data-{number}", port
+        self._workers = workers
         self._log = folder / f"gateway-{number}.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -140,7 +142,7 @@ class Gateway:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", "from weft.cli.main import main; main()", "up",
-                str(self._folder / "front.yaml"), "--port", str(self.port), "--data", str(self._data),
+                str(self._folder / "front.yaml"), "--port", str(self.port), "--data", str(self._data), "--workers", str(self._workers),
                 stdout=log, stderr=log,
             )  # fmt: skip
         client = Client()
@@ -289,7 +291,7 @@ async def roll(plan: Plan, folder: Path) -> Outcome:
             timeout_s=plan.stream_s * 2 + 10,
         )
     )
-    gateways = [Gateway(folder, number, _free_port()) for number in range(plan.gateways)]
+    gateways = [Gateway(folder, number, _free_port(), plan.workers) for number in range(plan.gateways)]
     port = _free_port()
     servers = "\n".join(f"    server g{n} 127.0.0.1:{g.port}" for n, g in enumerate(gateways))
     (folder / "haproxy.cfg").write_text(HAPROXY.format(port=port, servers=servers))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,8 @@ from weft.serve.application import Application, RouteDoc
 from weft.serve.renewal import Reloads, ReloadStatus
 from weft.spec.gateway import RouteSpec
 from weft.spec.model import Spec
+
+T = TypeVar("T")
 
 PATH: Final = "/v1/gateway"
 MAX_BODY_BYTES: Final = 65_536
@@ -115,6 +117,8 @@ def rollout_routes(app: Application, spec: Spec, reloads: Reloads, recorder: Rec
         return
     rollout = Rollout(Path(gateway.marks.here.file), folder)
     editing = app.once("rollout", asyncio.Lock)
+    whole = _Whole()
+    app.on_stop.append(whole.stop)
 
     async def show(request: Request, context: Context) -> Response:
         def states() -> list[RouteState]:
@@ -124,12 +128,15 @@ def rollout_routes(app: Application, spec: Spec, reloads: Reloads, recorder: Rec
         return _json(GatewayState(gateway.name, str(rollout.file.path), reloads.status, routes))
 
     async def reload(request: Request, context: Context) -> Response:
-        status = await reloads.reload()
+        status = await whole(reloads.reload())
         if status.error:
             raise ConflictError(f"not reloaded, what ran before goes on: {status.error}")
         return _json(status)
 
     async def changed(event: str, by: Identity, change: Callable[[], Step]) -> Response:
+        return await whole(make(event, by, change))
+
+    async def make(event: str, by: Identity, change: Callable[[], Step]) -> Response:
         """Change the file, and take it in; if that fails, it is as it was."""
         async with editing:
             before = await asyncio.to_thread(rollout.file.text)
@@ -168,6 +175,29 @@ def rollout_routes(app: Application, spec: Spec, reloads: Reloads, recorder: Rec
         return await changed("version.rolled-back", context.identity, lambda: rollout.rollback(asked.route))
 
     _add(app, _examples(gateway.routes), show=show, reload=reload, promote=promote, rollback=rollback)
+
+
+class _Whole:
+    """Does work to its end, whether or not who has asked for it is still there: half a change is worse than one unseen."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.get_running_loop().create_task(work, name="gateway")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to who has asked, if they are still there
+
+    async def stop(self) -> None:
+        """Wait for what is under way."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 def _add(app: Application, examples: dict[str, Any], **handlers: Any) -> None:

@@ -358,6 +358,20 @@ async def test_promotion_and_rollback_through_the_api(rig: Rig) -> None:
     assert sorted(records) == ["config.reloaded"] * 2 + ["version.promoted", "version.rolled-back"]
 
 
+async def test_a_promotion_is_made_whole_though_its_caller_leaves(rig: Rig) -> None:
+    """Who hangs up in the middle does not leave a file behind that says something else than what runs."""
+    asking = asyncio.create_task(_post(rig, "/v1/gateway/promote", {"route": "talk", "version": "2"}))
+    async with asyncio.timeout(10):
+        while not rig.alone.renewal.status.is_reloading:
+            await asyncio.sleep(0)
+        asking.cancel()
+        while "weight: 100" not in (rig.folder / "front.yaml").read_text():
+            await asyncio.sleep(0.01)
+        while rig.alone.renewal.status.number == 0:
+            await asyncio.sleep(0.01)
+    assert await rig.version() == "2.0.0"
+
+
 async def test_nothing_is_promoted_in_a_file_that_does_not_run(rig: Rig) -> None:
     """Else another's half-done work would be taken in, or be lost."""
     (rig.folder / "front.yaml").write_text(broken := FRONT.replace("weight: 1", "wait: 1"))
