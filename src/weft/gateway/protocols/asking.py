@@ -33,6 +33,7 @@ def asking(request: Request, body: Mapping[str, Any]) -> Request:
         encoded(body),
         request.peer,
         request.scheme,
+        certificate=request.certificate,
     )
     asked.scope = request.scope
     return asked

@@ -22,6 +22,7 @@ from weft.gateway.protocols.asking import apart, asking, at_end, owner_of, shown
 from weft.gateway.protocols.mcp_tools import ProgressTeller, Tool, event, failed
 from weft.gateway.protocols.mcp_wire import META, Id, Message, Refusal
 from weft.gateway.protocols.telling import Telling
+from weft.http.heartbeat import COMMENT
 from weft.http.message import Request, Response, StreamResponse
 from weft.serve.application import CLIENT_GONE, Application, RouteDoc
 from weft.serve.operations import MAX_JSON_BYTES
@@ -328,7 +329,7 @@ class Mcp:
         """The call's events: whatever goes wrong is said in them, with the request's id."""
         try:
             # A comment at once: the head goes out, and from here on every error has an event.
-            yield b": \n\n"
+            yield COMMENT
             async for block in reply.body:
                 if passed := telling.pass_on(block):
                     yield passed

@@ -17,11 +17,22 @@ ROUTE = "  - {path: /v1/greet, megaservice: talk, heartbeat_s: 0.04}\n"
 ASKED: Any = [{"role": "user", "content": "Hello?"}]
 SAID = [delta(content="Well, "), WAITS, delta("stop", content="yes."), usage(1, 2)]
 
+ANY = {"accept": "application/json, text/event-stream"}
+
 STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/v1/chat/completions", {"model": "talk", "messages": ASKED}),
     "own path": ("/v1/greet", {"messages": "Hello?"}),
     "anthropic": ("/v1/messages", {"model": "talk", "max_tokens": 9, "messages": ASKED}),
     "responses": ("/v1/responses", {"model": "talk", "input": "Hello?"}),
+    "mcp": (
+        "/mcp",
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "talk", "arguments": {"messages": "Hello?"}, "_meta": {"progressToken": 1}},
+        },
+    ),
     "responses, not kept": ("/v1/responses", {"model": "talk", "input": "Hello?", "store": False}),
 }
 
@@ -31,7 +42,7 @@ async def lines_of(rig: FrontRig, path: str, body: dict[str, Any]) -> list[str]:
     found: list[str] = []
     async with (
         httpx.AsyncClient(base_url=rig.url, timeout=20) as client,
-        client.stream("POST", path, json=body | {"stream": True}) as reply,
+        client.stream("POST", path, json=body | {"stream": True}, headers=ANY) as reply,
     ):
         assert reply.status_code == 200
         async for line in reply.aiter_lines():
