@@ -105,7 +105,7 @@ class GatewayAuthenticator:
                 if (reply := self._without(request, route)) is not None:
                     return reply
                 identity = ANONYMOUS
-        except UnauthorizedError as error:
+        except (UnauthorizedError, ForbiddenError) as error:
             self._refused(request, None, error.message)
             raise
         identity = self._roles.complete(identity)
