@@ -40,7 +40,7 @@ routes:
       remove: [logit_bias]
       defaults: {temperature: 0.2}
       clamp: {max_tokens: [1, 64]}
-    response: {remove: [system_fingerprint], headers: {set: {x-answered-by: front}}}
+    response: {remove: [system_fingerprint, created], set: {served_by: "'front'"}, headers: {set: {x-answered-by: front}}}
     limits: [{per: address, requests: 1000000/min}]
   - {path: /v1/vectors, service: embedder}
   - path: /v1/passages

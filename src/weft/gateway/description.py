@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from weft.gateway.targets import Target
-from weft.gateway.transform.described import described
+from weft.gateway.transform.described import described, described_reply
 from weft.serve.application import Application
 from weft.serve.routing import Route, RouteDoc
 from weft.spec.gateway import GatewaySpec, LimitSpec, RouteSpec
@@ -145,6 +145,8 @@ def _asked(doc: RouteDoc, rule: RouteSpec, path: str, *, is_primary: bool) -> Ro
         doc = replace(doc, summary=rule.description)
     if rule.examples and is_primary and (is_own or doc.request is not None):
         doc = replace(doc, examples=dict(rule.examples))
+    if (response := rule.response) is not None:
+        doc = replace(doc, adapt_reply=lambda schema, parts: described_reply(schema, parts, response))
     if rule.schema and is_primary:
         return replace(doc, schema=dict(rule.schema), adapt=None)
     request = rule.request

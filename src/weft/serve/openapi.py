@@ -210,7 +210,7 @@ def _operation(
         body["multipart/form-data"] = {"schema": doc.form}
     if body:
         found["requestBody"] = {"content": body} | ({"required": True} if is_required else {})
-    found["responses"] = _responses(route, doc, schemas)
+    found["responses"] = _responses(route, doc, schemas, components)
     if doc.deprecated:
         found["deprecated"] = True
     if route.is_open:
@@ -218,29 +218,37 @@ def _operation(
     return found | doc.extras
 
 
-def _responses(route: Route, doc: RouteDoc, schemas: dict[Any, Any]) -> dict[str, Any]:
+def _responses(
+    route: Route, doc: RouteDoc, schemas: dict[Any, Any], components: dict[str, Any]
+) -> dict[str, Any]:
     content: dict[str, Any] = {}
+    adapt = doc.adapt_reply or _unchanged
     if doc.response is not None:
         answers = [type_ for _, type_ in doc.forms if type_ is not None]
-        content["application/json"] = {"schema": _any_of([*answers, doc.response], schemas)}
+        schema = _any_of([*answers, doc.response], schemas)
+        content["application/json"] = {"schema": adapt(schema, components)}
     elif doc.content_type:
         content[doc.content_type] = {}
     if doc.chunk is not None:
-        chunk = schemas[_key(doc.chunk)]
+        chunk = adapt(schemas[_key(doc.chunk)], components)
         content["text/event-stream"] = {"schema": _event(chunk, opea=doc.opea), "x-weft-each-event": chunk}
     ok: dict[str, Any] = {"description": "Done."}
     if content:
         ok["content"] = content
     if doc.headers:
         ok["headers"] = doc.headers
-    kind, schema = _FAILURES[route.errors]
-    failure = {kind: {"schema": schema}}
+    kind, shape = _FAILURES[route.errors]
+    failure = {kind: {"schema": shape}}
     return {
         str(doc.status): ok,
         **{str(status): said for status, said in sorted(doc.others.items())},
         **{str(status): said | {"content": failure} for status, said in sorted(doc.failures.items())},
         "default": {"description": "It failed; the status says how.", "content": failure},
     }
+
+
+def _unchanged(schema: dict[str, Any], _components: dict[str, Any]) -> dict[str, Any]:
+    return schema
 
 
 def _any_of(types: list[Any], schemas: dict[Any, Any]) -> dict[str, Any]:

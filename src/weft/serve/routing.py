@@ -18,6 +18,10 @@ JSON: tuple[str, ...] = ("application/json",)
 """The content types that a route reads unless it says otherwise; any ``+json`` type goes for JSON."""
 
 
+Adapt = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+"""``(schema, components) -> schema``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RouteDoc:
     """What OpenAPI says of a route.
@@ -40,6 +44,7 @@ class RouteDoc:
         forms: Types of body and reply in other forms that the route reads and answers in.
         schema: JSON Schema of the body, in place of the one of ``request``.
         adapt: Changes the schema of the body: ``(schema, components) -> schema``.
+        adapt_reply: The same for a reply, and for one event of a stream.
         deprecated: Whether it should not be used any more.
         others: OpenAPI response objects of other replies that are no errors, by status; what they have as ``content`` is
             theirs.
@@ -64,7 +69,8 @@ class RouteDoc:
     hidden: bool = False
     forms: tuple[tuple[Any, Any], ...] = ()
     schema: dict[str, Any] | None = None
-    adapt: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+    adapt: Adapt | None = None
+    adapt_reply: Adapt | None = None
     deprecated: bool = False
     others: dict[int, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, Any] = field(default_factory=dict)

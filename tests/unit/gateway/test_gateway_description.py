@@ -28,6 +28,7 @@ ROUTE = """\
     roles: [guest]
     limits: [{per: key, requests: 60/min}, {per: route, concurrent: 8, queue: 2}]
     examples: {hello: {messages: "Hello?"}}
+    response: {rename: {id: reply_id}, remove: [created, choices.logprobs], set: {served_by: "'front'"}}
     request:
       set: {user: "caller + body.team"}
       remove: [logit_bias]
@@ -64,6 +65,18 @@ async def test_a_route_is_described_as_its_caller_sees_it(rig: FrontRig) -> None
     assert fields["user"]["description"] == "Set by this route, whatever is sent."
     assert "team" in fields
     assert content["schema"]["required"] == ["messages"]
+
+
+async def test_replies_are_described_as_the_caller_gets_them(rig: FrontRig) -> None:
+    """Whole and in events: what is renamed, taken away and set; of what is within a field, that it is changed."""
+    content = (await document(rig, AUTH))["paths"]["/v1/greet"]["post"]["responses"]["200"]["content"]
+    for schema in (content["application/json"]["schema"], content["text/event-stream"]["x-weft-each-event"]):
+        changed = {"description": "Changed by this route."}
+        assert {name for name, field in schema["properties"].items() if field == changed} == {
+            "reply_id", "served_by", "choices",
+        }  # fmt: skip
+        assert not {"id", "created"} & set(schema["properties"])
+        assert schema["required"] == ["model", "choices"]
 
 
 async def test_who_may_call_is_in_the_description(rig: FrontRig) -> None:

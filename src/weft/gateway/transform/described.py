@@ -48,16 +48,52 @@ def described(schema: dict[str, Any], components: dict[str, Any], spec: Transfor
             fields[name] = _with_default(fields[name], value)
             required = [other for other in required if other != name]
     for name, bounds in spec.clamp.items():
-        for field in (name, SYNONYMS.get(name, "")):
-            if field in fields:
-                low, high = bounds
-                fields[field] = _with_default(_unbounded(fields[field]), spec.defaults.get(name, high)) | {
-                    "description": f"Brought to between {low} and {high} by this route."
-                }
+        low, high = bounds
+        said = {"description": f"Brought to between {low} and {high} by this route."}
+        other = SYNONYMS.get(name, "")
+        if other in fields:
+            fields[other] = _unbounded(fields[other]) | said
+        if name in fields:
+            fields[name] = _with_default(_unbounded(fields[name]), spec.defaults.get(name, high)) | said
         required = [other for other in required if other != name]
     changed = {**whole, "properties": fields, "required": required}
     if not required:
         del changed["required"]
+    changed.pop("title", None)
+    return changed
+
+
+def described_reply(
+    schema: dict[str, Any], components: dict[str, Any], spec: TransformSpec
+) -> dict[str, Any]:
+    """The schema of a route's replies, or of one event of them.
+
+    Of a field in which something is changed it is only said that it is.
+
+    Args:
+        schema: Of what the target answers.
+        components: What its references lead to.
+        spec: How the route changes replies.
+    """
+    if "anyOf" in schema:
+        return {"anyOf": [described_reply(option, components, spec) for option in schema["anyOf"]]}
+    whole = resolved(schema, components)
+    made = (*spec.set_, *spec.template, *spec.rename.values(), *spec.defaults, *spec.clamp)
+    gone = (*spec.rename, *spec.remove)
+    if not made and not gone:
+        return schema
+    if whole.get("type") != "object":
+        return {"description": "Changed by this route."}
+    fields: dict[str, Any] = dict(whole.get("properties", {}))
+    for path in (*gone, *made):
+        name, _, rest = path.partition(".")
+        if rest or path in made:
+            if name in fields or path in made:
+                fields[name] = {"description": "Changed by this route."}
+        else:
+            fields.pop(name, None)
+    required = [name for name in whole.get("required", ()) if name in fields]
+    changed = {**whole, "properties": fields, "required": required}
     changed.pop("title", None)
     return changed
 
