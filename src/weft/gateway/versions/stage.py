@@ -21,6 +21,9 @@ from weft.spec.gateway import RouteSpec, VersionSpec
 HEADER: Final = "x-weft-version"
 """Says on a request which version is wanted, and on a reply which one answered."""
 
+MAX_KNOWN: Final = 4096
+"""Subjects whose version need not be worked out again: that takes longer than all else here, and each takes some 200 bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -73,6 +76,9 @@ class VersionStage:
         versions: Its versions.
         now: The clock on the wall, in seconds since 1970.
         draw: Chance, for requests of nobody.
+
+    Attributes:
+        known: The version of each subject who asked lately.
     """
 
     def __init__(
@@ -87,8 +93,8 @@ class VersionStage:
         self._draw = draw or random.Random()  # noqa: S311 - shares traffic, and keeps no secret
         self._subject = SUBJECTS.get(rule.sticky)
         self._by_name: Mapping[str, Version] = {version.name: version for version in versions}
-        self._weights = [(version.name, version.spec.weight) for version in versions]
-        self._ends = any(version.life.ends_s is not None for version in versions)
+        self.known: dict[str, Version] = {}
+        self._turn()
 
     async def __call__(self, passage: Passage, proceed: Proceed) -> Reply:
         """See :class:`weft.gateway.passage.Stage`."""
@@ -131,19 +137,34 @@ class VersionStage:
 
     def _given(self, passage: Passage) -> Version:
         """The version that whoever asks is given."""
-        weights = self._weights
-        if self._ends:
-            now_s = self._now()
-            weights = [
-                (version.name, 0 if version.life.has_ended(now_s) else version.spec.weight)
-                for version in self._versions
-            ]
-            if not any(weight for _, weight in weights):
-                raise self._gone(max(self._versions, key=lambda version: order(version.name)))
+        if self._turns_at_s is not None and self._now() >= self._turns_at_s:
+            self._turn()
+        if self._only is not None:
+            return self._only
+        if not self._shared:
+            raise self._gone(max(self._versions, key=lambda version: order(version.name)))
         if self._subject is None:
-            return self._versions[shares.chance(weights, self._draw)]
+            return self._shared[shares.chance(self._weights, self._draw)]
         subject = self._subject(passage)
-        return self._versions[shares.stable(subject, self._rule.target, weights)]
+        found = self.known.get(subject)
+        if found is None:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            found = self._shared[shares.stable(subject, self._rule.target, self._weights)]
+            self.known[subject] = found
+        return found
+
+    def _turn(self) -> None:
+        """Share out the requests among the versions that have not ended, until the next one does."""
+        now_s = self._now()
+        self._shared = [
+            version for version in self._versions if version.spec.weight and not version.life.has_ended(now_s)
+        ]
+        self._weights = [(version.name, version.spec.weight) for version in self._shared]
+        self._only = self._shared[0] if len(self._shared) == 1 else None
+        ends = [version.life.ends_s for version in self._shared if version.life.ends_s is not None]
+        self._turns_at_s = min(ends, default=None)
+        self.known.clear()
 
     def _living(self) -> list[str]:
         now_s = self._now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ import pytest
 
 from frontkit import FrontRig, ask
 from weft.context import Context, Identity
+from weft.contracts.chat import CONTRACT as CHAT
+from weft.gateway.passage import Passage
+from weft.gateway.targets import Target
+from weft.gateway.versions.stage import Version, VersionStage, versions_of
 from weft.http.client import Endpoint
-from weft.http.message import Request, Response
-from weft.serve.application import Route
+from weft.http.message import Headers, Request, Response
+from weft.serve.application import Era, Exchange, Route
+from weft.spec.gateway import RouteSpec, VersionSpec
 
 SOURCE = """\
 apiVersion: weft/v1
@@ -180,6 +186,66 @@ async def test_all_that_has_ended_is_gone(rig: FrontRig) -> None:
     status, body, _ = await ask(asked)
     assert (status, body["error"]["code"]) == (410, "gone")
     assert "2.0.0" in body["error"]["message"]
+
+
+def route(*versions: VersionSpec) -> tuple[RouteSpec, list[Version]]:
+    """A route and its versions, whose targets are only told apart."""
+    rule = RouteSpec(path="/v1/greet", megaservice="talk", versions=versions)
+    targets = [Target("talk", version.version, CHAT, _unasked, None, {}) for version in versions]
+    return rule, versions_of(rule, targets)
+
+
+async def _unasked(operation: str, request: Any) -> Any:
+    raise AssertionError("nobody asks it")
+
+
+async def given(stage: VersionStage, rule: RouteSpec, user: str) -> str:
+    """The version that somebody is given."""
+    request = Request("POST", "/v1/greet", "/v1/greet", "", Headers([]), b"{}")
+    context = Context("1")
+    context.identify(Identity(user, "t"))
+    request.scope = Exchange(context, 0.0, Era())
+    chosen: list[str] = []
+
+    async def answer(passage: Passage) -> Response:
+        assert passage.target is not None
+        chosen.append(passage.target.version)
+        return Response()
+
+    await stage(Passage(request, context, rule), answer)
+    return chosen[0]
+
+
+async def test_who_had_a_version_that_ends_gets_another_from_that_moment_on() -> None:
+    """On the day of its sunset, without a restart; who had another keeps it."""
+    now_s = 0.0
+    rule, versions = route(
+        VersionSpec(version="1.0.0", from_="x", weight=1, sunset="2030-01-02"),
+        VersionSpec(version="2.0.0", from_="x", weight=1),
+        VersionSpec(version="3.0.0", from_="x", weight=1),
+    )
+    stage = VersionStage(rule, versions, now=lambda: now_s)
+    users = [f"user-{number}" for number in range(60)]
+    before = {user: await given(stage, rule, user) for user in users}
+    assert set(before.values()) == {"1.0.0", "2.0.0", "3.0.0"}
+    assert before == {user: await given(stage, rule, user) for user in users}
+    now_s = datetime(2030, 1, 2, tzinfo=UTC).timestamp()
+    after = {user: await given(stage, rule, user) for user in users}
+    assert set(after.values()) == {"2.0.0", "3.0.0"}
+    assert all(after[user] == version for user, version in before.items() if version != "1.0.0")
+
+
+async def test_what_is_known_of_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask, and each still gets the same version."""
+    monkeypatch.setattr("weft.gateway.versions.stage.MAX_KNOWN", 8)
+    rule, versions = route(
+        VersionSpec(version="1.0.0", from_="x", weight=1), VersionSpec(version="2.0.0", from_="x", weight=1)
+    )
+    stage = VersionStage(rule, versions)
+    users = [f"user-{number}" for number in range(30)]
+    first = [await given(stage, rule, user) for user in users]
+    assert first == [await given(stage, rule, user) for user in users]
+    assert len(stage.known) <= 8
 
 
 async def test_nobodys_requests_are_shared_out(rig: FrontRig) -> None:
