@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,8 @@ from weft.gateway.targets import Target
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
+_NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
+
 _FORM: Final = frozenset({"model", "stream", "stream_options"})
 """Fields that say who answers, which the key has from the target itself, and in which form, which it has not."""
 
@@ -26,7 +29,7 @@ class Key:
 
     Attributes:
         exact: Digest of all that its answer depends on.
-        group: Digest of the same without the question; empty: it has none that could be compared.
+        group: Digest of the same with nothing of the question but its numbers; empty: it has none that could be compared.
         question: The last words of the user.
         tenant: Whose it is.
     """
@@ -66,7 +69,9 @@ def key_of(passage: Passage, target: Target, body: Mapping[str, Any], *, build: 
     rest = {name: value for name, value in body.items() if name not in form}
     exact = _digest([whose, what, rest])
     question, others = _question(rest)
-    group = _digest([whose, what, others, "alike"]) if question else b""
+    # Two questions that differ in a number alone are as alike as can be, and have two answers.
+    numbers = sorted(_NUMBER.findall(question))
+    group = _digest([whose, what, others, "alike", numbers]) if question else b""
     return Key(exact, group, question, context.tenant)
 
 

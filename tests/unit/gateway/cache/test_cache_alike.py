@@ -94,6 +94,15 @@ async def test_likeness_is_within_all_else_that_an_answer_depends_on(rig: FrontR
     assert await outcome(rig, SAME) == "hit"
 
 
+async def test_numbers_are_never_alike(rig: FrontRig) -> None:
+    """Questions of the same words with other numbers have other answers; with the same numbers the same one."""
+    await start(rig)
+    asked = "How many days of leave are there in all in the year %s of work?"
+    for year, expected in (("1", "miss"), ("2", "miss"), ("2.5", "miss"), ("1", "hit")):
+        assert await outcome(rig, asked % year) == expected
+    assert await outcome(rig, "In the year 2 of work, how many days of leave are there in all?") == "hit"
+
+
 async def test_likeness_never_leads_to_another_tenant_or_other_readers(rig: FrontRig) -> None:
     """A question of likeness 1 is asked for anew in each: nothing of what others were told is told."""
     keys = {}
