@@ -15,12 +15,12 @@ from operator import mul
 from typing import Final
 
 MAX_ALIKE: Final = 256
-"""Questions of one group that likeness is looked for among: the newest. A look at all of them takes 2 ms at most (384
+"""Questions of one group that likeness is looked for among: the newest. A look at all of them takes about 2 ms (384
 numbers each, Python 3.11; a tenth of that from 3.12 on), and meanwhile nothing else happens."""
 
 
 def _product(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(map(mul, a, b))
+    return float(sum(map(mul, a, b)))
 
 
 _sum_of_products: Final[Callable[[Sequence[float], Sequence[float]], float]] = getattr(
