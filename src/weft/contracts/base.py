@@ -51,9 +51,7 @@ class Form(Protocol):
         ...
 
 
-def invalid(
-    error: msgspec.DecodeError | RecursionError, *, what: str = "the request body"
-) -> InvalidRequestError:
+def invalid(error: ValueError | RecursionError, *, what: str = "the request body") -> InvalidRequestError:
     """Msgspec's error as the caller should read it: the message with its path, and ``param`` set."""
     text = str(error)
     path = text.rpartition(" - at `")[2].removesuffix("`") if " - at `" in text else ""
