@@ -51,7 +51,9 @@ class Form(Protocol):
         ...
 
 
-def invalid(error: ValueError | RecursionError, *, what: str = "the request body") -> InvalidRequestError:
+def invalid(
+    error: msgspec.DecodeError | ValueError | RecursionError, *, what: str = "the request body"
+) -> InvalidRequestError:
     """Msgspec's error as the caller should read it: the message with its path, and ``param`` set."""
     text = str(error)
     path = text.rpartition(" - at `")[2].removesuffix("`") if " - at `" in text else ""

@@ -84,7 +84,7 @@ def decode_count(body: bytes) -> CountRequest:
 def _decoded(decode: Any, body: bytes) -> Any:
     try:
         return decode(body or b"{}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         wrong = invalid(error)
         if wrong.param is not None and wrong.param.endswith(".type"):
             raise InvalidRequestError(

@@ -122,7 +122,7 @@ def decode(body: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Refusal(PARSE_ERROR, f"the body is no JSON: {error}") from error
 
 

@@ -62,7 +62,7 @@ async def test_what_is_nested_deeply_is_no_fault_of_ours(rig: FrontRig) -> None:
     assert "unexpected" not in rig.log.getvalue()
 
 
-NONE = (b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": 7}', b"[" * 50_000)
+NONE = (b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": "\xff"}', b'{"model": 7}', b"[" * 50_000)
 
 
 async def test_what_is_no_request_is_refused(rig: FrontRig) -> None:
