@@ -377,7 +377,7 @@ class Services:
             raise UsageError(f"service '{placed.key}' runs elsewhere, and there is no client to call it with")
         signer = self._signer
         if placed.at.kind == "url":
-            urls: Sequence[str] = [placed.at.target]
+            urls: Sequence[str] = placed.at.urls
             signer = self._service_signer
         else:
             urls = self._endpoints.get(placed.key, ())

@@ -61,7 +61,13 @@ INPUTS = st.recursive(
     max_leaves=4,
 )
 PLACES = st.sampled_from(
-    [At("local"), At("process"), At("url", "http://host:80/x"), At("registry", "some-name")]
+    [
+        At("local"),
+        At("process"),
+        At("url", "http://host:80/x"),
+        At("url", "http://a:1, https://b/c,d"),
+        At("registry", "some-name"),
+    ]
 )
 
 

@@ -178,7 +178,7 @@ class Assembly:
         """Let the addresses that the operator's placement names be contacted, wherever they are."""
         for placed in self.plans.placed.values():
             if placed.at.kind == "url":
-                self.hosts.egress.name(placed.at.target)
+                self.hosts.egress.name(placed.at.urls)
 
     def services(self, only: str | None = None) -> Services:
         """The services of this process."""
@@ -679,7 +679,9 @@ def _exposed(assembly: Assembly, key: str, services: Services) -> Target:
         key,
         "",
         contract,
-        corpus_of(assembly).noting(scoped(contract, call)) if contract.name == "dataprep" else scoped(contract, call),
+        corpus_of(assembly).noting(scoped(contract, call))
+        if contract.name == "dataprep"
+        else scoped(contract, call),
         stream if contract.streams else None,
         contract.operations,
         unsupported=ignored_fields(info, plain(placed.config)),

@@ -141,25 +141,40 @@ class Elsewhere:
 
     async def _ask(self, placed: Placed, contract: Contract) -> Found:
         where = str(placed.at)
-        url = placed.at.target
+        urls = placed.at.urls
         if placed.at.kind == "registry":
-            registration = self._registry.find(url)
+            name = placed.at.target
+            registration = self._registry.find(name)
             if registration is None:
-                return Found(placed.key, where, "unregistered", f"no service is registered as '{url}'")
+                return Found(placed.key, where, "unregistered", f"no service is registered as '{name}'")
             recorded = StatedContract(registration.contract, "", registration.required)
             if reason := _recorded_misfit(contract, recorded):
                 return Found(placed.key, where, "misfit", reason)
-            url = registration.url
-        if (placed.key, url) in self._fitting:
-            return Found(placed.key, where, "fits")
-        try:
-            stated = await stated_contract(self._client(url))
-        except ServiceError as error:
-            return Found(placed.key, where, "unreachable", str(error))
-        if stated is not None and (reason := misfit(contract, stated)):
-            return Found(placed.key, where, "misfit", reason)
-        self._fitting.add((placed.key, url))
+            urls = (registration.url,)
+        reasons: list[str] = []
+        for url in urls:  # one that can be asked is enough; one that does not fit is too much
+            try:
+                if (reason := await self._misfit(placed.key, contract, url)) is not None:
+                    return Found(placed.key, where, "misfit", reason)
+            except ServiceError as error:
+                reasons.append(str(error))
+        if len(reasons) == len(urls):
+            return Found(placed.key, where, "unreachable", reasons[0])
         return Found(placed.key, where, "fits")
+
+    async def _misfit(self, key: str, contract: Contract, url: str) -> str | None:
+        """Why a service at an address does not fit; None: it fits.
+
+        Raises:
+            ServiceError: It cannot be asked.
+        """
+        if (key, url) in self._fitting:
+            return None
+        stated = await stated_contract(self._client(url))
+        if stated is not None and (reason := misfit(contract, stated)):
+            return reason
+        self._fitting.add((key, url))
+        return None
 
 
 def _recorded_misfit(contract: Contract, recorded: StatedContract) -> str | None:

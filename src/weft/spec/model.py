@@ -421,10 +421,15 @@ class MegaserviceSpec:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Where a service runs: ``local``, ``process``, a URL (``target``) or ``registry:NAME`` (``target``)."""
+    """Where a service runs: ``local``, ``process``, URLs (``target``) or ``registry:NAME`` (``target``)."""
 
     kind: Literal["local", "process", "url", "registry"]
     target: str = ""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of one that runs elsewhere."""
+        return tuple(self.target.split(", ")) if self.kind == "url" else ()
 
     def __str__(self) -> str:
         return f"registry:{self.target}" if self.kind == "registry" else self.target or self.kind
@@ -451,7 +456,8 @@ class Place:
     at: At | None = field(
         default=None,
         metadata=key(
-            keys.Location(), "local, process, a URL or registry:NAME; the default's place if left out."
+            keys.Location(),
+            "local, process, a URL (several with commas) or registry:NAME; the default's place if left out.",
         ),
     )
     component: str | None = field(

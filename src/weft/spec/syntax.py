@@ -70,6 +70,10 @@ def parse_chain(text: str) -> list[tuple[str, int]]:
     return steps
 
 
+_BETWEEN_URLS = re.compile(r",\s*(?=https?://)")
+"""Between the addresses of one service; a comma within a URL is part of it."""
+
+
 def parse_location(text: str) -> At:
     """Where a service runs.
 
@@ -88,24 +92,28 @@ def parse_location(text: str) -> At:
             raise NotationError(f"'{shorten(name)}' is not the name of a service", column=1, end_column=whole)
         return At("registry", name)
     if text.startswith(("http://", "https://")):
-        try:
-            url = urlsplit(text)
-            host, _ = url.hostname, url.port  # port: raises when it is none
-        except ValueError as error:
-            raise NotationError(
-                f"'{shorten(text)}' is not a URL: {error}", column=1, end_column=whole
-            ) from error
-        if not host or any(character.isspace() or not character.isprintable() for character in text):
-            raise NotationError(f"'{shorten(text)}' is not a URL", column=1, end_column=whole)
-        if url.username is not None or url.password is not None:
-            message = "a URL with a user name or password would show them in logs and traces"
-            raise NotationError(
-                message, column=1, end_column=whole, help="give them in a header, as {secret: NAME}"
-            )
-        if url.query or url.fragment:
-            raise NotationError("a service's URL has no query and no fragment", column=1, end_column=whole)
-        return At("url", text)
+        urls = _BETWEEN_URLS.split(text)
+        for url in urls:
+            _check_url(url, whole)
+        return At("url", ", ".join(urls))
     raise NotationError(f"'{shorten(text)}' is not a place", column=1, end_column=whole)
+
+
+def _check_url(text: str, whole: int) -> None:
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port  # port: raises when it is none
+    except ValueError as error:
+        raise NotationError(f"'{shorten(text)}' is not a URL: {error}", column=1, end_column=whole) from error
+    if not host or any(character.isspace() or not character.isprintable() for character in text):
+        raise NotationError(f"'{shorten(text)}' is not a URL", column=1, end_column=whole)
+    if url.username is not None or url.password is not None:
+        message = "a URL with a user name or password would show them in logs and traces"
+        raise NotationError(
+            message, column=1, end_column=whole, help="give them in a header, as {secret: NAME}"
+        )
+    if url.query or url.fragment:
+        raise NotationError("a service's URL has no query and no fragment", column=1, end_column=whole)
 
 
 def shorten(text: str) -> str:

@@ -38,15 +38,18 @@ class Rig:
         self.stacks = [AsyncExitStack(), AsyncExitStack()]
         self.servers = [SecondServer("m"), SecondServer("m")]
 
-    async def gateway(self, routes: str) -> Endpoint:
-        """Start everything."""
+    async def gateway(self, routes: str, *, placed: bool = False) -> Endpoint:
+        """Start everything; the addresses are the supervisor's, or stand in a placement."""
         for server, stack in zip(self.servers, self.stacks, strict=True):
             server.chats = Whatever(server.chats)
             self.front.stack.push_async_callback(stack.aclose)
             await server.start(stack)
-        return await self.front.gateway(
-            TALK + GATEWAY + routes, endpoints={"llm": [server.url for server in self.servers]}
-        )
+        urls = [server.url for server in self.servers]
+        if placed:
+            where = f'services: {{llm: {{at: "{", ".join(urls)}"}}}}\n---\n'
+            text = f"{TALK}apiVersion: weft/v1\nkind: Placement\n{where}{GATEWAY}{routes}"
+            return await self.front.gateway(text)
+        return await self.front.gateway(TALK + GATEWAY + routes, endpoints={"llm": urls})
 
 
 @pytest.fixture
@@ -72,6 +75,19 @@ async def test_a_dead_replica_is_not_noticed(rig: Rig, route: str, model: str, s
     labels = f'{{target="llm",endpoint="{rig.servers[0].url}"}}'
     assert f"weft_backend_able{labels} 0" in metrics
     assert f"weft_backend_ejections_total{labels} 1" in metrics
+
+
+async def test_a_placement_names_several_addresses(rig: Rig) -> None:
+    """With commas between; both are asked, and with one of them gone the other answers."""
+    gateway = await rig.gateway(SERVICE.replace("BACKENDS", "attempts: 2"), placed=True)
+    for _ in range(4):
+        assert (await ask(gateway, model="llm"))[0] == 200
+    metrics = (await gateway.request("GET", "/metrics")).body.decode()
+    for server in rig.servers:
+        assert f'weft_backend_requests_total{{target="llm",endpoint="{server.url}"}} 2' in metrics
+    await rig.stacks[0].aclose()
+    for _ in range(4):
+        assert (await ask(gateway, model="llm"))[0] == 200
 
 
 async def test_the_same_prompt_leads_to_the_same_replica(rig: Rig) -> None:
