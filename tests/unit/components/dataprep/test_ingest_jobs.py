@@ -417,14 +417,14 @@ async def test_tenants_do_not_see_each_others_jobs(kit: Kit) -> None:
 
 async def test_what_a_tenant_takes_in_is_known_to_its_own_jobs_only(kit: Kit) -> None:
     """A file of the same name and content that another tenant hands in meanwhile is not taken for one that is in."""
-    gate = gate_embedder(kit)
+    gate = gate_embedder(kit, only="Apples")
     workers = kit.documents._workers
     assert workers is not None
     with as_tenant("one"):
         job = await submit(kit, ("a.txt", b"Apples."))
         await gate.reached()
-    assert len(workers._known("one", "default")) == 1
-    assert workers._known("two", "default") == []
+    assert len(workers._known("one", "")) == 1
+    assert workers._known("two", "") == []
     gate.open.set()
     with as_tenant("one"):
         await end(kit, job.id)
