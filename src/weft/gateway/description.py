@@ -9,6 +9,7 @@ from typing import Any, Final
 from weft.gateway.targets import Target
 from weft.gateway.transform.described import described, described_reply
 from weft.serve.application import Application
+from weft.serve.openapi import ANYTHING
 from weft.serve.routing import Route, RouteDoc
 from weft.spec.gateway import GatewaySpec, LimitSpec, RouteSpec
 
@@ -21,6 +22,7 @@ _FAILURES: Final = {
     429: "More than is allowed, or than can be served now.",
     503: "What it takes is not there now.",
 }
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _UNITS: Final = {"s": "second", "min": "minute", "hour": "hour", "day": "day", "month": "month"}
 _RETRY: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 _LIMIT_HEADERS: Final = {
@@ -52,6 +54,8 @@ def describe(app: Application, spec: GatewaySpec, targets: Iterable[Target]) -> 
             doc = _described(route, rules, spec)
             if len(rules) == 1 and not doc.hidden:
                 doc = _asked(doc, rules[0], path.name, is_primary=path.name not in besides)
+                if rules[0].upstream is not None:
+                    doc = _foreign(doc, route.method)
             route.doc = doc
 
 
@@ -158,6 +162,12 @@ def _asked(doc: RouteDoc, rule: RouteSpec, path: str, *, is_primary: bool) -> Ro
         return described(before(schema, components) if before else schema, components, request)
 
     return replace(doc, adapt=adapt)
+
+
+def _foreign(doc: RouteDoc, method: str) -> RouteDoc:
+    """What is known of an upstream's route: nothing of its bodies but what the file says."""
+    schema = doc.schema or ({"description": "What the other server reads."} if method in _WITH_BODY else None)
+    return replace(doc, schema=schema, content_type=ANYTHING)
 
 
 def _said(rule: RouteSpec, *, names: bool) -> list[str]:

@@ -104,7 +104,7 @@ def curls(document: dict[str, Any], path: str, method: str) -> list[str]:
         media = content["application/json"]
         bodies = [example["value"] for example in media.get("examples", {}).values()]
         lines = []
-        for body in bodies or [_example(document, media["schema"], 0)]:
+        for body in bodies or [_example(document, media["schema"], 0) or {}]:
             quoted = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
             lines.append(f"{line} -H 'Content-Type: application/json' -d '{quoted}'")
         return lines

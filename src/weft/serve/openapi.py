@@ -69,6 +69,10 @@ _FAILURES: dict[ErrorForm, tuple[str, dict[str, Any]]] = {
 """How errors are written: content type and schema."""
 
 
+ANYTHING = "*/*"
+"""The content type of replies that another server makes."""
+
+
 def openapi(app: Application) -> dict[str, Any]:
     """The document; routes without a :class:`RouteDoc` are not in it."""
     shown = [
@@ -197,7 +201,7 @@ def _operation(
     is_required = False
     if doc.request is not None or doc.schema is not None:
         asked = [type_ for type_, _ in doc.forms if type_ is not None]
-        schema = doc.schema or _any_of([*asked, _on_wire(doc.request)], schemas)
+        schema = doc.schema if doc.schema is not None else _any_of([*asked, _on_wire(doc.request)], schemas)
         if doc.adapt is not None:
             schema = doc.adapt(schema, components)
         is_required = doc.form is None and _needs_body(schema, components)
@@ -243,7 +247,10 @@ def _responses(
         str(doc.status): ok,
         **{str(status): said for status, said in sorted(doc.others.items())},
         **{str(status): said | {"content": failure} for status, said in sorted(doc.failures.items())},
-        "default": {"description": "It failed; the status says how.", "content": failure},
+        "default": {"description": "It failed; the status says how."}
+        | (
+            {} if doc.content_type == ANYTHING else {"content": failure}
+        ),  # a failure may be the other server's own
     }
 
 

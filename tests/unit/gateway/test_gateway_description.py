@@ -110,12 +110,23 @@ async def test_limits_are_in_the_description(rig: FrontRig) -> None:
 
 
 async def test_an_upstream_has_the_schema_that_the_file_gives(rig: FrontRig) -> None:
-    """What it is asked is known from nowhere else."""
+    """What it is asked is known from nowhere else; what it answers is not known."""
     found = (await document(rig, AUTH))["paths"]["/v1/foreign"]["post"]
     assert found["requestBody"]["content"]["application/json"]["schema"] == {
         "type": "object",
         "required": ["question"],
     }
+
+
+async def test_an_upstream_without_a_schema_may_be_sent_anything(rig: FrontRig) -> None:
+    """Where a method has a body; its replies and failures are its own."""
+    route = "  - {path: /v1/x, upstream: {urls: ['http://127.0.0.1:9']}, methods: [GET, POST]}\n"
+    methods = (await document(rig, route=route))["paths"]["/v1/x"]
+    assert "requestBody" not in methods["get"]
+    content = methods["post"]["requestBody"]["content"]["application/json"]
+    assert content["schema"] == {"description": "What the other server reads."}
+    assert methods["get"]["responses"]["200"]["content"] == {"*/*": {}}
+    assert "content" not in methods["get"]["responses"]["default"]
 
 
 async def test_without_access_rules_the_token_is_the_scheme(rig: FrontRig) -> None:
