@@ -57,14 +57,14 @@ async def rig(tmp_path: Path) -> AsyncIterator[FrontRig]:
         yield FrontRig(tmp_path, stack)
 
 
-async def gateway(rig: FrontRig, *versions: str, sticky: str = "") -> Endpoint:
+async def gateway(rig: FrontRig, *versions: str, sticky: str = "", more: str = "") -> Endpoint:
     """A gateway with these versions: each as ``"1.2.0", weight: 3``."""
     text = FRONT.replace("STICKY", sticky or "description: Greets.")
     for version in versions:
         number = version.partition('"')[2].partition('"')[0]
         (rig.folder / f"{number}.yaml").write_text(SOURCE.replace("VERSION", number))
         text += f"      - {{version: {version}, from: {number}.yaml}}\n"
-    return await rig.gateway(text)
+    return await rig.gateway(text + more)
 
 
 async def who(asked: Endpoint, path: str = "/v1/chat/completions", **options: Any) -> str:
@@ -293,6 +293,24 @@ async def test_a_copy_goes_to_the_version_that_mirrors(rig: FrontRig) -> None:
         assert "2.0.0" not in str(body)
     counted = await _until(asked, 'outcome="ok"} 2')
     assert 'weft_gateway_mirrored_total{route="talk",version="2.0.0",outcome="ok"} 2' in counted
+
+
+async def test_a_copy_is_charged_to_nobody(rig: FrontRig) -> None:
+    """Requests and tokens of copies count for no limit."""
+    asked = await gateway(
+        rig,
+        '"1.2.0", weight: 1',
+        '"2.0.0", weight: 0, mirror: 100',
+        more="    reserve: 100\n    limits: [{per: route, requests: 3/hour}, {per: route, tokens: 100000/hour}]\n",
+    )
+    left = []
+    for number in range(3):
+        status, _, headers = await ask(asked, stream=False, max_tokens=10)
+        assert status == 200
+        await _until(asked, f'outcome="ok"}} {number + 1}')
+        left.append(int(headers["x-ratelimit-remaining-tokens"]))
+    assert left[0] - left[1] == left[1] - left[2] < 20
+    assert (await ask(asked, stream=False, max_tokens=10))[0] == 429
 
 
 async def test_a_copy_that_fails_is_counted_and_fails_nobody(rig: FrontRig) -> None:
