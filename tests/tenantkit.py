@@ -136,7 +136,8 @@ class House:
 
     Attributes:
         url: Where it answers.
-        keys: The secret of each caller by name: ``ann`` and ``bob`` of acme (ann reads ``staff``), ``eve`` of rival.
+        keys: The secret of each caller by name: ``ann``, ``bob`` and ``cyd`` of acme (ann and cyd read ``staff``), ``eve`` of
+            rival, and ``twin``, who is called ann in rival.
         upstream: Headers of the requests that the upstream got.
         job: In which acme's document was taken in.
         said: The headers of the last reply.
@@ -212,9 +213,11 @@ async def opened(folder: Path) -> AsyncIterator[House]:
         ann = await made(rig, "ann", tenant="acme", readers=["staff"], roles=["staff"])
         bob = await made(rig, "bob", tenant="acme")
         eve = await made(rig, "eve", tenant="rival", readers=["staff"])
+        twin = await made(rig, "twin", tenant="rival", readers=["staff"], owner="ann")
+        cyd = await made(rig, "cyd", tenant="acme", readers=["staff"])
         gateway = await rig.gateway(SPEC.replace("UPSTREAM", upstream))
         house = House(rig, gateway)
-        house.keys, house.upstream = {"ann": ann, "bob": bob, "eve": eve}, seen
+        house.keys, house.upstream = {"ann": ann, "bob": bob, "cyd": cyd, "eve": eve, "twin": twin}, seen
         house.job = await house.put("ann", "rocket.txt", ACME_TEXT)
         await house.put("ann", "salaries.txt", STAFF_TEXT, "staff")
         await house.put("eve", "recipe.txt", RIVAL_TEXT)

@@ -206,7 +206,7 @@ async def test_another_callers_history_is_not_there(house: House) -> None:
     assert status == 200, reply
     kept = reply["id"]
     assert (await house.send("ann", "GET", f"/v1/responses/{kept}"))[0] == 200
-    for caller in ("bob", "eve"):
+    for caller in ("bob", "cyd", "eve", "twin"):
         for path in (f"/v1/responses/{kept}", f"/v1/responses/{kept}/input_items"):
             assert (await house.send(caller, "GET", path))[0] == 404
         assert (await house.send(caller, "DELETE", f"/v1/responses/{kept}"))[0] == 404
@@ -249,12 +249,13 @@ async def test_an_idempotency_key_is_its_callers(house: House) -> None:
     key = {"idempotency-key": "order-1"}
     body = {"model": "library", "messages": [{"role": "user", "content": ACME_TEXT}], "stream": False}
     found = {}
-    for caller in ("ann", "eve", "bob", "ann"):
+    for caller in ("ann", "eve", "twin", "bob", "ann"):
         status, reply = await house.send(caller, "POST", "/v1/chat/completions", body, key)
         assert status == 200, reply
         found[caller] = json.dumps(reply)
     assert "rocket" in found["ann"]
     assert "rocket" not in found["eve"]
+    assert "rocket" not in found["twin"]
     other = body | {"messages": [{"role": "user", "content": "Something else"}]}
     assert (
         await house.send("eve", "POST", "/v1/chat/completions", other, key | {"idempotency-key": "order-2"})
