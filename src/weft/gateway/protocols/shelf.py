@@ -16,8 +16,8 @@ from weft.store import Database, Schema, Transaction
 
 _TABLE: Final = """\
 CREATE TABLE weft_shelf(
-  shelf TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, bytes BIGINT NOT NULL,
-  expires DOUBLE PRECISION NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (shelf, owner, name)
+  shelf TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, body TEXT NOT NULL,
+  bytes BIGINT NOT NULL, expires DOUBLE PRECISION NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (shelf, owner, name)
 )"""
 
 SCHEMA: Final = Schema("shelf", ((_TABLE, "CREATE INDEX weft_shelf_expires ON weft_shelf(shelf, expires)"),))
@@ -29,7 +29,7 @@ class Bounds:
     """How much is kept.
 
     Attributes:
-        entries, size: Of everybody, in number and bytes.
+        entries, size: Of everybody, in number and bytes. A tenant that has more than half of it makes room first.
         owner_entries, owner_size: Of one owner.
         ttl_s: How long.
     """
@@ -42,7 +42,7 @@ class Bounds:
 
 
 class Shelf(Protocol):
-    """Keeps texts by owner and name."""
+    """Keeps texts by owner (see :func:`weft.gateway.protocols.asking.owner_of`) and name."""
 
     async def put(self, owner: str, name: str, body: bytes) -> None:
         """Keep ``body``, in the place of what had that name; what is larger than the bounds is not kept."""
@@ -80,7 +80,9 @@ class MemoryShelf:
         # All, the oldest first; and of each owner, likewise. Every entry lives as long, so the oldest expires first.
         self._all: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._owners: dict[str, OrderedDict[str, int]] = {}
-        self._sizes: dict[str, int] = {}
+        self._tenants: dict[str, OrderedDict[tuple[str, str], int]] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
+        """Bytes of each owner and each tenant."""
         self.size = 0
 
     def __len__(self) -> int:
@@ -93,10 +95,13 @@ class MemoryShelf:
         if len(body) > self._bounds.owner_size:
             return
         self._all[owner, name] = _Kept(body, self._clock() + self._bounds.ttl_s)
+        tenant = _tenant_of(owner)
         self._owners.setdefault(owner, OrderedDict())[name] = len(body)
-        self._sizes[owner] = self._sizes.get(owner, 0) + len(body)
+        self._tenants.setdefault(tenant, OrderedDict())[owner, name] = len(body)
+        for whose in (("owner", owner), ("tenant", tenant)):
+            self._sizes[whose] = self._sizes.get(whose, 0) + len(body)
         self.size += len(body)
-        self._make_room(owner)
+        self._make_room(owner, tenant)
 
     async def claim(self, owner: str, name: str, body: bytes, ttl_s: float) -> bytes | None:
         """See :class:`Shelf`. What is claimed here lasts as all does: who claimed it is in this process, and gives it back."""
@@ -116,12 +121,13 @@ class MemoryShelf:
         self._forget()
         return self._drop(owner, name)
 
-    def _make_room(self, owner: str) -> None:
-        bounds, own = self._bounds, self._owners[owner]
-        while len(own) > bounds.owner_entries or self._sizes[owner] > bounds.owner_size:
+    def _make_room(self, owner: str, tenant: str) -> None:
+        bounds, own, others = self._bounds, self._owners[owner], self._tenants[tenant]
+        while len(own) > bounds.owner_entries or self._sizes["owner", owner] > bounds.owner_size:
             self._drop(owner, next(iter(own)))
         while len(self._all) > bounds.entries or self.size > bounds.size:
-            self._drop(*next(iter(self._all)))
+            is_much = 2 * len(others) > bounds.entries or 2 * self._sizes["tenant", tenant] > bounds.size
+            self._drop(*next(iter(others if is_much else self._all)))
 
     def _forget(self) -> None:
         now = self._clock()
@@ -135,11 +141,16 @@ class MemoryShelf:
         kept = self._all.pop((owner, name), None)
         if kept is None:
             return False
+        tenant = _tenant_of(owner)
         size = self._owners[owner].pop(name)
+        del self._tenants[tenant][owner, name]
         self.size -= size
-        self._sizes[owner] -= size
+        for whose in (("owner", owner), ("tenant", tenant)):
+            self._sizes[whose] -= size
         if not self._owners[owner]:
-            del self._owners[owner], self._sizes[owner]
+            del self._owners[owner], self._sizes["owner", owner]
+        if not self._tenants[tenant]:
+            del self._tenants[tenant], self._sizes["tenant", tenant]
         return True
 
 
@@ -170,7 +181,8 @@ class DatabaseShelf:
                 "DELETE FROM weft_shelf WHERE shelf = ? AND expires <= ?", self._shelf, now
             )
             await transaction.execute(
-                "INSERT INTO weft_shelf(shelf, owner, name, body, bytes, expires, number) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "INSERT INTO weft_shelf(shelf, owner, name, tenant, body, bytes, expires, number) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (shelf, owner, name) DO UPDATE SET body = excluded.body, bytes = excluded.bytes, "
                 "expires = excluded.expires, number = excluded.number",
                 *self._row(owner, name, body, now + self._bounds.ttl_s),
@@ -186,7 +198,8 @@ class DatabaseShelf:
                 self._shelf, owner, name, now,
             )  # fmt: skip
             made = await transaction.execute(
-                "INSERT INTO weft_shelf(shelf, owner, name, body, bytes, expires, number) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "INSERT INTO weft_shelf(shelf, owner, name, tenant, body, bytes, expires, number) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (shelf, owner, name) DO NOTHING",
                 *self._row(owner, name, body, now + ttl_s),
             )
@@ -218,36 +231,52 @@ class DatabaseShelf:
         return count > 0
 
     def _row(self, owner: str, name: str, body: bytes, expires: float) -> tuple[object, ...]:
-        return self._shelf, owner, name, body.decode(), len(body), expires, time.time_ns()
+        tenant = _tenant_of(owner)
+        return self._shelf, owner, name, tenant, body.decode(), len(body), expires, time.time_ns()
 
     async def _make_room(self, transaction: Transaction, owner: str) -> None:
-        """Drop the oldest of this owner, and of all, beyond what may be kept."""
-        bounds = self._bounds
-        for where, values, entries, size in (
-            ("AND owner = ?", (owner,), bounds.owner_entries, bounds.owner_size),
-            ("", (), bounds.entries, bounds.size),
-        ):
-            rows = await transaction.fetch(
-                f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM weft_shelf WHERE shelf = ? {where}",  # noqa: S608 - of the two texts above
-                self._shelf, *values,
-            )  # fmt: skip
-            count, total = int(rows[0][0]), int(rows[0][1])
-            if count <= entries and total <= size:
-                continue
-            oldest = await transaction.fetch(
-                f"SELECT owner, name, bytes FROM weft_shelf WHERE shelf = ? {where} ORDER BY number",  # noqa: S608 - as above
-                self._shelf, *values,
-            )  # fmt: skip
-            for whose, name, bytes_ in oldest:
-                if count <= entries and total <= size:
-                    break
-                await transaction.execute(
-                    "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ?",
-                    self._shelf,
-                    whose,
-                    name,
-                )
-                count, total = count - 1, total - int(bytes_)
+        """Drop the oldest of this owner, of its tenant, or of all, beyond what may be kept."""
+        bounds, tenant = self._bounds, _tenant_of(owner)
+        count, size = await self._held(transaction, "owner", owner)
+        await self._drop(transaction, count - bounds.owner_entries, size - bounds.owner_size, "owner", owner)
+        count, size = await self._held(transaction)
+        if count <= bounds.entries and size <= bounds.size:
+            return
+        beyond = count - bounds.entries, size - bounds.size
+        count, size = await self._held(transaction, "tenant", tenant)
+        is_much = 2 * count > bounds.entries or 2 * size > bounds.size
+        await self._drop(transaction, *beyond, *(("tenant", tenant) if is_much else ()))
+
+    async def _held(self, transaction: Transaction, by: str = "shelf", whose: str = "") -> tuple[int, int]:
+        """Number and bytes of what is kept, of all or of somebody."""
+        rows = await transaction.fetch(
+            f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM weft_shelf WHERE shelf = ? AND {by} = ?",  # noqa: S608 - a column of ours
+            self._shelf, whose or self._shelf,
+        )  # fmt: skip
+        return int(rows[0][0]), int(rows[0][1])
+
+    async def _drop(
+        self, transaction: Transaction, count: int, size: int, by: str = "shelf", whose: str = ""
+    ) -> None:
+        """Drop at least so many and so many bytes, the oldest first, of all or of somebody."""
+        if count <= 0 and size <= 0:
+            return
+        oldest = await transaction.fetch(
+            f"SELECT owner, name, bytes FROM weft_shelf WHERE shelf = ? AND {by} = ? ORDER BY number",  # noqa: S608 - a column of ours
+            self._shelf, whose or self._shelf,
+        )  # fmt: skip
+        for owner, name, bytes_ in oldest:
+            if count <= 0 and size <= 0:
+                return
+            await transaction.execute(
+                "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ?", self._shelf, owner, name
+            )
+            count, size = count - 1, size - int(bytes_)
+
+
+def _tenant_of(owner: str) -> str:
+    """With whom an owner shares what is kept at most. It opens nothing: what is kept is looked up by the whole owner."""
+    return owner.partition('",')[0]
 
 
 class Shelves:

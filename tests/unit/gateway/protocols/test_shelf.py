@@ -97,6 +97,17 @@ async def test_all_together_are_bounded(kept: tuple[Shelf, Clock]) -> None:
     assert [await names_of(shelf, owner) for owner in "opq"] == [[], ["a", "b", "c"], ["a", "b", "c"]]
 
 
+async def test_a_tenant_with_many_callers_makes_room_first(kept: tuple[Shelf, Clock]) -> None:
+    """More of its callers displace its own, and not what another tenant keeps."""
+    shelf, _ = kept
+    await shelf.put('["b","anna"]', "a", b"1")
+    for caller in range(9):
+        await shelf.put(f'["a","caller {caller}"]', "a", b"1")
+    assert await shelf.get('["b","anna"]', "a") == b"1"
+    assert await shelf.get('["a","caller 8"]', "a") == b"1"
+    assert await shelf.get('["a","caller 0"]', "a") is None
+
+
 async def test_the_first_claim_holds(kept: tuple[Shelf, Clock]) -> None:
     """A second is given what the first has kept, until that is removed."""
     shelf, _ = kept
