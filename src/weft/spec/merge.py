@@ -229,14 +229,7 @@ class _Merger:
     def service_name(
         self, name: str, likeness: str, taken: AbstractSet[str], suffix: str
     ) -> tuple[str, bool]:
-        """What a service of a source is called here, and whether it is new.
-
-        Args:
-            name: There.
-            likeness: What it is.
-            taken: Names that services of the same source have already: two that are alike there stay two.
-            suffix: For a name of its own.
-        """
+        """What a service of a source is called here, and whether it is new; two that are alike there stay two."""
         return self._name(name, likeness, self._alike, self._services, taken=taken, suffix=suffix)
 
     def megaservice_name(self, name: str, likeness: str, suffix: str) -> tuple[str, bool]:
