@@ -295,6 +295,8 @@ class Gateway:
             names += [name for name in targets.names() if self._shows(name, context)]
             if (found := targets.find(wanted)) is not None and self._shows(found.name, context):
                 return _json(msgspec.structs.replace(self._entry(found), id=wanted))
+            if (base := wanted.partition("@")[0]) in names and base in targets.names():
+                targets.get(wanted)  # raises, with the versions that there are
         raise ModelNotFoundError(
             f"there is no model '{wanted}' here",
             param="model",

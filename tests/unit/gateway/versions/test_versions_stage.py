@@ -150,6 +150,8 @@ async def test_models_list_their_versions(rig: FrontRig) -> None:
     ]
     shown = msgspec.json.decode((await asked.request("GET", "/v1/models/talk@1")).body)
     assert (shown["id"], shown["version"]) == ("talk@1", "1.2.0")
+    unknown = msgspec.json.decode((await asked.request("GET", "/v1/models/talk@3")).body)
+    assert "versions: 1.2.0, 2.0.0" in unknown["error"]["message"]
 
 
 async def test_what_ends_says_so(rig: FrontRig) -> None:
