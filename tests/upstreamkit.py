@@ -88,25 +88,27 @@ class Backend:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        ahead = b""
         try:
             while True:
-                seen = await _read(reader)
+                seen = await _read(reader, ahead)
                 self.seen.append(seen)
                 self.busy += 1
                 self.asked.release()
                 answering = asyncio.ensure_future(self.answer(seen, writer))
-                gone = asyncio.ensure_future(reader.read(1))
+                next_byte = asyncio.ensure_future(reader.read(1))
                 try:
-                    done, _ = await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    done, _ = await asyncio.wait({answering, next_byte}, return_when=asyncio.FIRST_COMPLETED)
+                    if next_byte in done and not next_byte.result():
+                        seen.left.set()
+                        return
+                    await answering  # a next request may begin before the end of this answer is noticed here
                 finally:
                     self.busy -= 1
                     answering.cancel()
-                if gone in done:
-                    seen.left.set()
-                    return
-                gone.cancel()
-                await asyncio.gather(gone, return_exceptions=True)
-                answering.result()
+                    next_byte.cancel()
+                    await asyncio.gather(answering, next_byte, return_exceptions=True)
+                ahead = b"" if next_byte.cancelled() else next_byte.result()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
@@ -123,8 +125,8 @@ class Backend:
             await asyncio.sleep(0)
 
 
-async def _read(reader: asyncio.StreamReader) -> Seen:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+async def _read(reader: asyncio.StreamReader, ahead: bytes) -> Seen:
+    head = (ahead + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head[:-4].split("\r\n")
     method, target, _ = first.split(" ")
     headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
