@@ -119,7 +119,7 @@ class Model:
         size = span // SEGMENTS
         if not self.used(limit, now_ms):
             return 0
-        last = max(c.at_ms // size for c in self.counting(limit, now_ms))
+        last = max(c.at_ms // size for c in self.counting(limit, now_ms) if c.used)
         return (last + SEGMENTS + 1) * size - now_ms
 
     def decide(self, request: Request, now_ms: int) -> tuple[int, int, int]:

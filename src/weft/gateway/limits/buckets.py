@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -17,8 +18,16 @@ SEGMENTS: Final = 20
 DAY_MS: Final = 86_400_000
 
 
+_ROUND: Final = SEGMENTS + 1
+"""Segments that count: the one that runs, and a window of those before."""
+
+_EMPTY: Final = bytes(8 * _ROUND)
+
+
 class Sliding:
     """What was used in a sliding window.
+
+    Its segments are numbers in a ring, so that it takes the same memory whatever happens.
 
     Attributes:
         span: Its length in milliseconds.
@@ -26,57 +35,94 @@ class Sliding:
         holds: Requests that may still give something back, or need more.
     """
 
-    __slots__ = ("_current", "_last", "_marks", "_size_ms", "holds", "span", "used")
+    __slots__ = ("_current", "_ring", "_size_ms", "holds", "span", "used")
 
     def __init__(self, span: int) -> None:
         self.span = span
         self._size_ms = max(1, span // SEGMENTS)
-        self._marks: dict[int, int] = {}
-        self._current = self._last = 0
-        self.used = self.holds = 0
+        self._ring = array("q", _EMPTY)
+        self._current = self.used = self.holds = 0
 
     def roll(self, now_ms: int) -> int:
-        """Forget what does not count any more; the segment of ``now_ms``."""
+        """Forget what does not count any more; the segment of ``now_ms``, or, should the clock go back, of before."""
         current = now_ms // self._size_ms
-        if current != self._current:
-            self._current, marks = current, self._marks
-            oldest = current - SEGMENTS
-            for segment in [segment for segment in marks if segment < oldest]:
-                self.used -= marks.pop(segment)
+        last = self._current
+        if current <= last:
+            return last
+        self._current = current
+        if self.used:
+            ring = self._ring
+            if current - last >= _ROUND:
+                self._ring, self.used = array("q", _EMPTY), 0
+            else:
+                for segment in range(last + 1, current + 1):
+                    if amount := ring[segment % _ROUND]:
+                        self.used -= amount
+                        ring[segment % _ROUND] = 0
         return current
 
     def charge(self, period: int, amount: int) -> None:
         """Count ``amount`` in a segment; below 0 gives back, if the segment still counts."""
-        marks = self._marks
-        if not amount or (amount < 0 and period not in marks):
-            return
-        marks[period] = marks.get(period, 0) + amount
-        self._last = max(self._last, period)
-        self.used += amount
+        if self._current - SEGMENTS <= period <= self._current:
+            self._ring[period % _ROUND] += amount
+            self.used += amount
 
     def wait_ms(self, excess: int, now_ms: int) -> int:
         """When ``excess`` of what is used will not count any more."""
-        for segment in sorted(self._marks):
-            excess -= self._marks[segment]
+        for segment in range(self._current - SEGMENTS, self._current + 1):
+            excess -= self._ring[segment % _ROUND]
             if excess <= 0:
-                return (segment + SEGMENTS + 1) * self._size_ms - now_ms
+                return (segment + _ROUND) * self._size_ms - now_ms
         return NEVER
 
     def reset_ms(self, now_ms: int) -> int:
         """When nothing of it will count any more."""
         if not self.used:
             return 0
-        return (self._last + SEGMENTS + 1) * self._size_ms - now_ms
+        segment = self._current
+        while not self._ring[segment % _ROUND]:
+            segment -= 1
+        return (segment + _ROUND) * self._size_ms - now_ms
 
     def charges(self, now_ms: int) -> list[tuple[int, int]]:
         """What counts, as pairs of segment and amount."""
         self.roll(now_ms)
-        return [(segment, amount) for segment, amount in self._marks.items() if amount]
+        segments = range(self._current - SEGMENTS, self._current + 1)
+        return [(segment, amount) for segment in segments if (amount := self._ring[segment % _ROUND])]
 
     def is_idle(self, now_ms: int) -> bool:
         """Whether nothing would be lost with it."""
         self.roll(now_ms)
-        return not self._marks and not self.holds
+        return not self.used and not self.holds
+
+
+class Almanac:
+    """What day and month it is, for all calendars of a ledger, and which of them have changed.
+
+    Attributes:
+        changed: Calendars in which something was charged since somebody last looked, and emptied this.
+    """
+
+    __slots__ = ("_day", "_month", "changed")
+
+    def __init__(self) -> None:
+        self._day = self._month = (0, 0)
+        self.changed: set[Calendar] = set()
+
+    def now(self, now_ms: int, *, is_day: bool) -> tuple[int, int]:
+        """The number of the day or month, and when it ends; the same objects as long as it is that one."""
+        found = self._day if is_day else self._month
+        if now_ms >= found[1]:
+            found = period_of(now_ms, is_day=is_day)
+            if is_day:
+                self._day = found
+            else:
+                self._month = found
+        return found
+
+
+_BIAS: Final = 1 << 44
+"""Added to what a calendar holds: a number that Python never shares, so that it takes no more memory when it grows."""
 
 
 class Calendar:
@@ -85,34 +131,43 @@ class Calendar:
     Args:
         name: Of the bucket.
         span: Which of the two.
-        changed: Where it puts itself when something was charged.
+        almanac: Of the ledger.
 
     Attributes:
         period: Which day or month that is.
-        used: What counts now; rolled.
         holds: Requests that may still give something back, or need more.
     """
 
-    __slots__ = ("_changed", "_ends_ms", "holds", "name", "period", "span", "used")
+    __slots__ = ("_almanac", "_ends_ms", "_held", "holds", "name", "period", "span")
 
-    def __init__(self, name: str, span: int, changed: set[Calendar]) -> None:
-        self.name, self.span, self._changed = name, span, changed
-        self.period = self._ends_ms = 0
-        self.used = self.holds = 0
+    def __init__(self, name: str, span: int, almanac: Almanac) -> None:
+        self.name, self.span, self._almanac = name, span, almanac
+        self.period = self._ends_ms = self.holds = 0
+        self._held = _BIAS
+
+    @property
+    def used(self) -> int:
+        """What counts now; rolled."""
+        return self._held - _BIAS
+
+    def restore(self, period: int, used: int) -> None:
+        """Be as it was written down."""
+        self.period, self._held = period, _BIAS + used
 
     def roll(self, now_ms: int) -> int:
         """Begin anew if a new period has begun; the period of ``now_ms``."""
         if now_ms >= self._ends_ms:
-            period, self._ends_ms = period_of(now_ms, is_day=self.span == DAY)
+            period, self._ends_ms = self._almanac.now(now_ms, is_day=self.span == DAY)
             if period != self.period:
-                self.period, self.used = period, 0
+                self._held = _BIAS
+            self.period = period
         return self.period
 
     def charge(self, period: int, amount: int) -> None:
         """Count ``amount`` in a period, if it is still that one."""
         if period == self.period:
-            self.used += amount
-            self._changed.add(self)
+            self._held += amount
+            self._almanac.changed.add(self)
 
     def wait_ms(self, excess: int, now_ms: int) -> int:
         """When a new period begins."""

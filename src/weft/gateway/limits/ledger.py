@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from weft.gateway.limits.buckets import Bucket, Calendar, Places, Sliding
+from weft.gateway.limits.buckets import Almanac, Bucket, Calendar, Places, Sliding
 from weft.gateway.limits.terms import (
     GRANTED,
     NEVER,
@@ -33,8 +33,11 @@ from weft.gateway.limits.terms import (
     Verdict,
 )
 
-MAX_BUCKETS: Final = 250_000
-"""Some 100 MB of them; 100,000 keys under two limits fit."""
+MAX_BUCKETS: Final = 300_000
+"""Some 150 MB of them; 100,000 keys under two limits fit."""
+
+SWEPT_FROM: Final = 0.75
+"""Of these, from how many on those that hold nothing are looked for: below, they are kept for when their subject comes again."""
 
 SWEPT: Final = 2
 """Buckets that are looked at for each new one: more than one, so that what is empty is found faster than it comes."""
@@ -75,15 +78,19 @@ class Ledger:
 
     Attributes:
         buckets: By name.
-        changed: Days and months of which something was charged since somebody last looked, and emptied this.
     """
 
     def __init__(self, *, max_buckets: int = MAX_BUCKETS) -> None:
-        self._max = max_buckets
+        self._max, self._swept_from = max_buckets, int(max_buckets * SWEPT_FROM)
         self.buckets: dict[str, Bucket] = {}
-        self.changed: set[Calendar] = set()
+        self._almanac = Almanac()
         self._sweep: list[str] = []
         self._owed = 0
+
+    @property
+    def changed(self) -> set[Calendar]:
+        """See :class:`weft.gateway.limits.buckets.Almanac`."""
+        return self._almanac.changed
 
     def __len__(self) -> int:
         return len(self.buckets)
@@ -200,15 +207,16 @@ class Ledger:
 
     def restore(self, name: str, span: int, period: int, used: int) -> None:
         """Have what was used of a day or month, as it was written down."""
-        bucket = Calendar(name, span, self.changed)
-        bucket.period, bucket.used = period, used
+        bucket = Calendar(name, span, self._almanac)
+        bucket.restore(period, used)
         self.buckets[name] = bucket
 
     # How many buckets there are.
 
     def _new(self, ask: Ask) -> Bucket:
         name = ask.bucket
-        self._owed += SWEPT
+        if len(self.buckets) >= self._swept_from:
+            self._owed += SWEPT
         if len(self.buckets) >= self._max:
             name = ask.bucket.partition("|")[0] + "|*"
             shared = self.buckets.get(name)
@@ -221,7 +229,7 @@ class Ledger:
         elif span > 0:
             bucket = Sliding(span)
         else:
-            bucket = Calendar(name, span, self.changed)
+            bucket = Calendar(name, span, self._almanac)
         self.buckets[name] = bucket
         return bucket
 

@@ -154,7 +154,7 @@ for i = 1, #KEYS - 3 do
         else
           used = used + charged
           marks[#marks + 1] = {segment, charged}
-          if not last or segment > last then last = segment end
+          if charged > 0 and (not last or segment > last) then last = segment end
         end
       end
       part.size, part.period, part.used, part.last = size, current, used, last

@@ -52,7 +52,8 @@ class Wire:
 
         if not self._drops:
             return replace(reply, finish=finished)
-        return replace(reply, pass_on=pass_on, finish=finished, alike=None)
+        # What the relay need not look at has no usage in it, either.
+        return replace(reply, pass_on=pass_on, finish=finished)
 
     def _pass(self, block: bytes) -> bytes:
         """The whole events of what came, without the one that the caller has not asked for."""
