@@ -144,7 +144,7 @@ class EventStream(WireStream):
             nonlocal is_whole
             if is_whole and block[-2:] == b"\n\n" and is_plain(block):
                 # An event that begins and ends like this one, and has no quote in its text, is as plain.
-                alike.learn(*_around_text(block))
+                alike.learn(*around_text(block))
                 return block
             alike.forget()
             passed = self._read_and_pass(block, drops_usage=drops_usage)
@@ -234,7 +234,7 @@ _TEXT: Final = (b'"content":"', b'"content": "')
 """How a piece of text begins in an event, as most servers write it."""
 
 
-def _around_text(event: bytes) -> tuple[bytes, bytes]:
+def around_text(event: bytes) -> tuple[bytes, bytes]:
     """What is before the text of a plain event and, the closing quote included, behind it; nothing that fits if unclear."""
     for mark in _TEXT:
         begin = event.find(mark) + len(mark)

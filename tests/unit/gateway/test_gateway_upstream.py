@@ -11,6 +11,8 @@ import pytest
 
 from frontkit import GATEWAY, FrontRig
 from upstreamkit import EVENT, WATCHDOG_S, Backend, Seen, streamed, whole
+from weft.context import Context
+from weft.gateway.upstream.usage import UsageReader
 from weft.http.client import Endpoint, Reply
 
 JSON = [("content-type", "application/json")]
@@ -363,9 +365,6 @@ async def test_an_upload_passes_and_one_too_long_does_not(rig: FrontRig, backend
 
 async def test_tokens_that_an_upstream_counts_are_counted(rig: FrontRig, backend: Backend) -> None:
     """Of whole replies and of streams, however the events are cut, and once each."""
-    from weft.context import Context
-    from weft.gateway.upstream.usage import UsageReader
-
     context = Context()
     UsageReader(context).read(b'{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}')
     assert context.tally is not None
@@ -390,3 +389,17 @@ async def test_tokens_that_an_upstream_counts_are_counted(rig: FrontRig, backend
             assert context.tally.total is not None
             total = context.tally.total
             assert (total.prompt_tokens, total.completion_tokens, total.total_tokens) == (3, 5, 8)
+
+
+def test_plain_events_need_not_be_looked_at_and_what_is_cut_must_be() -> None:
+    """What a relay may pass on unseen never has a count in it, wherever the reads are cut."""
+    reader = UsageReader(Context())
+    plain = b'data: {"choices":[{"delta":{"content":"word"}}]}\n\n'
+    assert reader.pass_on(plain) is plain
+    assert plain.startswith(reader.alike.before)
+    assert plain.endswith(reader.alike.behind)
+    for cut in (plain[:20], b'data: {"usage":{"prompt_tokens":1}}\n\n'):
+        reader.pass_on(plain)
+        reader.pass_on(cut)
+        assert not plain.startswith(reader.alike.before)
+        reader.pass_on(b"\n\n")

@@ -215,11 +215,13 @@ class Relay:
             self._settle(replica, failure or fault or left)
 
         passage.on_end(ended)
-        counts = events and passage.context.tally is not None
-        pass_on = UsageReader(passage.context).pass_on if counts else None
-        return StreamResponse(
-            payload, head.status, headers, content_type, pass_on, relayed.finish, begin=_begun
+        reply = StreamResponse(
+            payload, head.status, headers, content_type, finish=relayed.finish, begin=_begun
         )
+        if events and passage.context.tally is not None:
+            reader = UsageReader(passage.context)
+            reply.pass_on, reply.alike = reader.pass_on, reader.alike
+        return reply
 
     def _settle(self, replica: Replica, error: BaseException | None) -> None:
         if error is None:

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from weft.context import Context
+from weft.http.body import Alike
 from weft.http.sse import SSEReader
+from weft.transport.sse import around_text
 from weft.types import Usage
 
 KEPT_BYTES: Final = 64 * 1024
@@ -49,12 +51,16 @@ class UsageReader:
 
     Args:
         context: The request.
+
+    Attributes:
+        alike: Events that need not be looked at: whole, and with nothing new in them but a piece of text.
     """
 
-    __slots__ = ("_answered", "_asked", "_context", "_held")
+    __slots__ = ("_answered", "_asked", "_context", "_held", "alike")
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.alike = Alike()
         self._asked = self._answered = 0
         self._held = b""
 
@@ -76,7 +82,9 @@ class UsageReader:
     def pass_on(self, block: bytes) -> bytes:
         """Look at a block of events on its way out; it is not changed."""
         if not self._held and _USAGE not in block and block.endswith(b"\n\n"):
+            self.alike.learn(*around_text(block))
             return block
+        self.alike.forget()
         data = self._held + block if self._held else block
         if _USAGE in data:
             for event in SSEReader().feed(data):
