@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -100,8 +100,11 @@ class SqliteDatabase:
         connection = self._connection
         if connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Made by us, so that nobody else of this machine can read it.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Made by us, so that nobody else of this machine can read it. One that is there must not be opened, only to be
+            # closed again: that would take away the locks that another connection of this process has on it, without which
+            # other processes damage the file.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
             )
