@@ -138,13 +138,17 @@ def events(rng: random.Random) -> list[bytes]:
                 rng.choice((b"data: [DONE]", b": ping", b"data: plain", b"data: {", b"event: x")) + end + end
             )
         elif kind == 1:
-            found.append(b"data: %b" % repr(rng.choice(WORDS).encode()).encode() + end + end)
+            word = rng.choice(WORDS).encode()[: rng.randrange(9)]
+            found.append(b"data: %b" % repr(word).encode() + end + end)
         else:
             data = msgspec.json.encode(body(rng) | ({"error": {"a": 1}} if kind == 2 else {}))
             if kind == 3:
                 data = data.replace(b'"a"', b'"\\u0061"')
+            if kind == 4:
+                data = data.replace(b'"x"', b'"\xff"')
             head = rng.choice((b"", b"", b"event: delta" + end, b"id: 1" + end))
-            found.append(head + b"data: " + data + end + end)
+            bom = b"\xef\xbb\xbf" if kind == 5 and not found else b""
+            found.append(bom + head + b"data: " + data + end + end)
     return found
 
 

@@ -44,7 +44,18 @@ class Passage:
         answer: What answers behind all stages, for a stage whose reply costs the target nothing.
     """
 
-    __slots__ = ("_body", "_exchange", "answer", "context", "model", "operation", "request", "rule", "target", "wire")
+    __slots__ = (
+        "_body",
+        "_exchange",
+        "answer",
+        "context",
+        "model",
+        "operation",
+        "request",
+        "rule",
+        "target",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -91,7 +102,7 @@ class Passage:
         if self._body is None:
             try:
                 self._body = _decode(self.request.body or b"{}")
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # it may be no UTF-8, too
                 raise InvalidRequestError(f"the body is no JSON object: {error}") from error
         return self._body
 

@@ -22,6 +22,8 @@ from weft.http.sse import MAX_EVENT_BYTES
 _BOUNDARY: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
+_BOM: Final = b"\xef\xbb\xbf"
+
 PassOn = Callable[[bytes], bytes]
 
 Change = Callable[[Any, int], Any]
@@ -53,6 +55,7 @@ class EventChanges:
             self._needles += (b"data: b", b"data:b")
         self._held = b""
         self._tail: bytes | None = None
+        self._has_begun = False
 
     def pass_on(self, block: bytes) -> bytes:
         """Each block on its way out; itself if nothing of it changes.
@@ -90,7 +93,7 @@ class EventChanges:
             start = 1
         for boundary in _BOUNDARY.finditer(data, start):
             raw = data[start : boundary.end()]
-            event = self._event(raw)
+            event = self._event(raw) if self._has_begun else self._first(raw)
             is_changed |= event is not raw
             out.append(event)
             start = boundary.end()
@@ -102,6 +105,13 @@ class EventChanges:
                 raise BackendReplyError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
             is_changed = True
         return b"".join(out) if is_changed else block
+
+    def _first(self, raw: bytes) -> bytes:
+        """The first event, before which there may be a byte order mark: readers of events leave it out."""
+        self._has_begun = True
+        event = raw.removeprefix(_BOM)
+        after = self._event(event)
+        return raw if after is event else after
 
     def _event(self, raw: bytes) -> bytes:
         """One event with its empty line; itself if it does not change."""
@@ -129,7 +139,7 @@ class EventChanges:
         if payload.lstrip()[:1] != b"{":
             return payload
         try:
-            event = msgspec.json.decode(payload)
+            event = _decoded(payload)
         except (ValueError, RecursionError):
             return payload
         if event.get("error") is not None:
@@ -144,11 +154,19 @@ class EventChanges:
             return payload
         if not isinstance(text, bytes):
             return payload
-        said = text.decode("utf-8", "surrogateescape")
+        said = text.decode("utf-8", "replace")
         after = self._change({"choices": [{"index": 0, "delta": {"content": said}}]}, len(payload))
         match after:
             case {"choices": [{"delta": {"content": str() as content}}, *_]}:
                 if content == said:
                     return payload
-                return repr(content.encode("utf-8", "surrogateescape")).encode() if content else None
+                return repr(content.encode()).encode() if content else None
         return None
+
+
+def _decoded(payload: bytes) -> Any:
+    """The JSON of an event; what is no UTF-8 in it is replaced, for nothing gets past a change by not being text."""
+    try:
+        return msgspec.json.decode(payload)
+    except UnicodeDecodeError:
+        return msgspec.json.decode(payload.decode("utf-8", "replace"))

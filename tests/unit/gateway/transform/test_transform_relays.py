@@ -71,3 +71,18 @@ def test_an_event_without_an_end_is_refused() -> None:
     with pytest.raises(BackendReplyError, match="an event is longer than"):
         for _ in range(6):
             made.pass_on(b'data: {"a":"' + b"x" * (MAX_EVENT_BYTES // 4))
+
+
+def test_what_is_no_text_gets_past_no_change() -> None:
+    """An event with a byte that is no UTF-8 is changed all the same, and the byte is replaced."""
+    made = changes(remove=("secret",)).pass_on(b'data: {"secret":1,"text":"a\xff"}\n\n')
+    assert made == 'data: {"text":"a\N{REPLACEMENT CHARACTER}"}\n\n'.encode()
+
+
+def test_a_byte_order_mark_hides_nothing() -> None:
+    """Readers leave it out before the first event, and so does the change."""
+    block = b'\xef\xbb\xbfdata: {"secret":1,"b":2}\n\n'
+    made = changes(remove=("secret",))
+    assert b"".join(made.pass_on(block[i : i + 1]) for i in range(len(block))) == b'data: {"b":2}\n\n'
+    whole = b'\xef\xbb\xbfdata: {"b":2}\n\n'
+    assert changes(remove=("secret",)).pass_on(whole) is whole

@@ -239,3 +239,12 @@ async def test_fields_in_an_address_are_changed_as_those_of_a_body(rig: FrontRig
     asked = rig.seen("documents.py", "Documents")[-1]
     assert (asked.id, asked.limit) == ("job-7", 5)
     assert (await gateway.request("GET", "/v1/dataprep/jobs?limit=x")).status == 400
+
+
+async def test_what_is_no_text_is_refused(rig: FrontRig) -> None:
+    """A body with a byte that is no UTF-8 is the caller's error, on every path."""
+    gateway = await rig.gateway(route(request="{clamp: {max_tokens: [1, 64]}}"))
+    body = b'{"model": "talk", "messages": "\xff"}'
+    for path in ("/v1/greet", "/v1/chat/completions"):
+        reply = await gateway.request("POST", path, body, headers=[("content-type", "application/json")])
+        assert reply.status == 400, reply.body
