@@ -144,7 +144,9 @@ class Assembly:
         self.ways: dict[str, Way] = {}
         self.processes = 1
         self.on_stop: list[Callable[[], Awaitable[object]]] = []
-        self.limits = Limits(lambda: self.plans, self.lasting) if spec.gateway is not None else None
+        self.limits = (
+            Limits(lambda: self.plans, self.lasting, self.metrics) if spec.gateway is not None else None
+        )
         self.desk: Desk | None = None
         if spec.gateway is not None:
             self.desk = Desk(

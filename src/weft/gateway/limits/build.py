@@ -91,7 +91,14 @@ class Limits:
             MissingExtraError: Redis's client is not installed.
         """
         if _KEPT not in self._lasting:
-            self._lasting[_KEPT] = _Kept(store_of(gateway, around))
+            store = store_of(gateway, around)
+            self._lasting[_KEPT] = _Kept(store)
+            if self._metrics is not None and isinstance(store, GuardedStore):
+                gauge = self._metrics.gauge(
+                    "weft_limit_store_up",
+                    "Whether the store of the limits answers; else on_store_down holds.",
+                )
+                gauge.bind().follow(lambda: 0.0 if store.is_away else 1.0)
 
     def stage(self, gateway: GatewaySpec, rule: RouteSpec) -> LimitStage | None:
         """The stage of a route; None: nothing limits it."""
@@ -101,7 +108,15 @@ class Limits:
         expecting = None
         if any(meter.kind in ("tokens", "cost") for meter in meters):
             expecting = Expecting(gateway, rule, self._plans)
-        return LimitStage(meters, self.store, expecting=expecting)
+        refused: list[Callable[[], object]] = []
+        if self._metrics is not None:
+            counted = self._metrics.counter(
+                "weft_limit_refused_total",
+                "Requests that a limit has refused, by its name in RateLimit-Policy.",
+                ("route", "limit"),
+            )
+            refused = [counted.bind(rule.target, meter.name).add for meter in meters]
+        return LimitStage(meters, self.store, expecting=expecting, refused=refused)
 
     async def start(self) -> None:
         """Start the store, once."""

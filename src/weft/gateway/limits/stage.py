@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,10 +26,19 @@ class LimitStage:
         meters: The route's limits.
         store: Where what was used is kept.
         expecting: Knows what a request may use; None: no limit counts that.
+        refused: Told of each refusal by which limit it was; one for each.
     """
 
-    def __init__(self, meters: Sequence[Meter], store: Store, *, expecting: Expecting | None = None) -> None:
+    def __init__(
+        self,
+        meters: Sequence[Meter],
+        store: Store,
+        *,
+        expecting: Expecting | None = None,
+        refused: Sequence[Callable[[], object]] = (),
+    ) -> None:
         self._meters, self._store, self._expecting = tuple(meters), store, expecting
+        self._refused = refused
         self._headers = LimitHeaders(meters)
 
     async def __call__(self, passage: Passage, proceed: Proceed) -> Reply:
@@ -45,6 +54,8 @@ class LimitStage:
             verdict = await self._queued(passage, asks, verdict)
         passage.add_headers(self._headers.of(verdict))
         if verdict.outcome != GRANTED:
+            if self._refused:
+                self._refused[verdict.by]()
             raise self._refusal(verdict, asks)
         assert verdict.hold is not None  # what is granted has one
         if expected is None:

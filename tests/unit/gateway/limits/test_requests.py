@@ -55,3 +55,14 @@ async def test_a_route_without_limits_says_nothing_of_them(rig: FrontRig) -> Non
     gateway = await rig.gateway(TALK + GATEWAY + "  - {path: /v1/greet, megaservice: talk}\n")
     _, _, headers = await ask(gateway)
     assert not [name for name in headers if "ratelimit" in name]
+
+
+async def test_refusals_are_counted(rig: FrontRig) -> None:
+    """Metrics say which limit of which route refused how often."""
+    gateway = await rig.gateway(limited("{per: key, requests: 1/min}, {per: route, requests: 9/min}"))
+    for _ in range(3):
+        await ask(gateway, stream=False)
+    reply = await gateway.request("GET", "/metrics")
+    assert b'weft_limit_refused_total{limit="key-requests-min",route="talk"} 2' in reply.body or (
+        b'weft_limit_refused_total{route="talk",limit="key-requests-min"} 2' in reply.body
+    )
