@@ -19,6 +19,7 @@ from weft.serve.application import Application, RouteDoc, named
 
 KEYS_PATH: Final = "/v1/keys"
 AUDIT_PATH: Final = "/v1/audit"
+MAX_DIGITS: Final = 16
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_RECORDS: Final = 1000
@@ -140,8 +141,10 @@ def audit_routes(app: Application, audit: AuditLog) -> None:
         event = asked.get("event", "")
         if event and event not in EVENTS:
             raise InvalidRequestError(f"there is no event '{event}'", param="event", hint=", ".join(EVENTS))
-        before, most = _whole(asked, "before"), _whole(asked, "limit")
-        found = await audit.page(event=event, before=before, most=min(most or 100, MAX_RECORDS))
+        before, most = _whole(asked, "before"), _whole(asked, "limit") or 100
+        if most > MAX_RECORDS:
+            raise InvalidRequestError(f"'limit' is at most {MAX_RECORDS}", param="limit")
+        found = await audit.page(event=event, before=before, most=most)
         return _json(200, Records(found))
 
     async def verify(request: Request, context: Context) -> Response:
@@ -178,7 +181,7 @@ def _whole(asked: dict[str, str], name: str) -> int | None:
     text = asked.get(name)
     if text is None:
         return None
-    if not text.isdecimal() or not 0 < int(text[:18]) < 1 << 53:
+    if not text.isdecimal() or len(text) > MAX_DIGITS or not 0 < int(text) < 1 << 53:
         raise InvalidRequestError(f"'{name}' is a whole number from 1", param=name)
     return int(text)
 

@@ -195,6 +195,8 @@ async def test_keys_are_administered_over_http(rig: FrontRig) -> None:
         ("DELETE", "/v1/keys/nobody", None, 404),
         ("GET", "/v1/audit?event=nothing", None, 400),
         ("GET", "/v1/audit?limit=0", None, 400),
+        ("GET", "/v1/audit?limit=1001", None, 400),
+        ("GET", f"/v1/audit?before={'0' * 5000}1", None, 400),
     ],
 )
 async def test_what_is_wrong_in_administration_is_told(
