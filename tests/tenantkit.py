@@ -137,7 +137,7 @@ class House:
     Attributes:
         url: Where it answers.
         keys: The secret of each caller by name: ``ann``, ``bob`` and ``cyd`` of acme (ann and cyd read ``staff``), ``eve`` of
-            rival, and ``twin``, who is called ann in rival.
+            rival, and ``twin``, who is called ann in rival; ``fay`` and ``gil`` of two tenants that have nothing.
         upstream: Headers of the requests that the upstream got.
         job: In which acme's document was taken in.
         said: The headers of the last reply.
@@ -215,9 +215,11 @@ async def opened(folder: Path) -> AsyncIterator[House]:
         eve = await made(rig, "eve", tenant="rival", readers=["staff"])
         twin = await made(rig, "twin", tenant="rival", readers=["staff"], owner="ann")
         cyd = await made(rig, "cyd", tenant="acme", readers=["staff"])
+        fay, gil = [await made(rig, name, tenant=name) for name in ("fay", "gil")]
         gateway = await rig.gateway(SPEC.replace("UPSTREAM", upstream))
         house = House(rig, gateway)
-        house.keys, house.upstream = {"ann": ann, "bob": bob, "cyd": cyd, "eve": eve, "twin": twin}, seen
+        house.keys = {"ann": ann, "bob": bob, "cyd": cyd, "eve": eve, "twin": twin, "fay": fay, "gil": gil}
+        house.upstream = seen
         house.job = await house.put("ann", "rocket.txt", ACME_TEXT)
         await house.put("ann", "salaries.txt", STAFF_TEXT, "staff")
         await house.put("eve", "recipe.txt", RIVAL_TEXT)

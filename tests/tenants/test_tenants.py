@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from itertools import product
@@ -105,6 +106,18 @@ async def test_collections_are_ones_own(house: House) -> None:
         found = {"embedding": EMBEDDER.vector("Plan."), "collection": "takeover", "k": 9} | claims
         assert "Plan" not in told((await house.send("eve", "POST", "/v1/store/search", found))[1])
     await house.send("ann", "POST", "/v1/store/delete", {"all_files": True, "collection": "takeover"})
+
+
+async def test_a_file_of_the_same_name_is_ones_own(house: House) -> None:
+    """Two tenants' files of one name have each its own words and its own digest."""
+    for caller, text in (("ann", "Acme's minutes."), ("eve", "Rival's minutes.")):
+        await house.put(caller, "minutes.txt", text)
+    for caller, text in (("ann", "Acme's minutes."), ("eve", "Rival's minutes.")):
+        for claims in ({}, CLAIMS):
+            _, reply = await house.send(caller, "POST", "/v1/store/read", {"file": "minutes.txt"} | claims)
+            assert [document["text"] for document in reply["documents"]] == [text]
+            assert reply["digest"] == hashlib.sha256(text.encode()).hexdigest()
+        await house.send(caller, "POST", "/v1/dataprep/delete", {"file_path": "minutes.txt"})
 
 
 async def test_what_may_not_be_read_takes_no_place(house: House) -> None:
@@ -242,6 +255,15 @@ async def test_a_reply_that_was_kept_is_not_anothers(house: House) -> None:
         assert "board" not in told_to["bob"]
         assert "rocket" not in told_to["eve"]
         assert "board" not in told_to["eve"]
+
+
+async def test_two_tenants_with_nothing_between_them_share_no_reply(house: House) -> None:
+    """Also where all else is the same that an answer depends on: documents, readers, question."""
+    body = {"model": "kept", "messages": "What is there?", "stream": False}
+    for caller in ("fay", "gil"):
+        for expected in ("miss", "hit"):
+            assert (await house.send(caller, "POST", "/v1/kept", body))[0] == 200
+            assert house.said["x-weft-cache"].startswith(expected), (caller, house.said)
 
 
 async def test_an_idempotency_key_is_its_callers(house: House) -> None:
