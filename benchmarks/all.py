@@ -17,11 +17,13 @@ import gateway
 import gone
 import inprocess
 import late_headers
+import limits_memory
 import overload
 import peers
 import report
 import rolling
 import sse
+import store_down
 from runner import BIN, HERE, Options
 
 QUESTIONS = {
@@ -34,6 +36,8 @@ QUESTIONS = {
     "gateway": gateway.measure,
     "overload": overload.measure,
     "gone": gone.measure,
+    "store_down": store_down.measure,
+    "limits_memory": limits_memory.measure,
     "rolling": rolling.measure,
     "coldstart": coldstart.measure,
 }
