@@ -16,11 +16,19 @@ from weft.store import Database, Schema, Transaction
 
 _TABLE: Final = """\
 CREATE TABLE weft_shelf(
-  shelf TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, body TEXT NOT NULL,
-  bytes BIGINT NOT NULL, expires DOUBLE PRECISION NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (shelf, owner, name)
+  shelf TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, bytes BIGINT NOT NULL,
+  expires DOUBLE PRECISION NOT NULL, number BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (shelf, owner, name)
 )"""
 
-SCHEMA: Final = Schema("shelf", ((_TABLE, "CREATE INDEX weft_shelf_expires ON weft_shelf(shelf, expires)"),))
+_INDEXES: Final = (
+    "CREATE INDEX weft_shelf_expires ON weft_shelf(shelf, expires)",
+    # They have all that is counted and ordered by: no body is read for it.
+    "CREATE INDEX weft_shelf_all ON weft_shelf(shelf, number, bytes)",
+    "CREATE INDEX weft_shelf_owners ON weft_shelf(shelf, owner, number, bytes)",
+    "CREATE INDEX weft_shelf_tenants ON weft_shelf(shelf, tenant, number, bytes)",
+)
+
+SCHEMA: Final = Schema("shelf", ((_TABLE, *_INDEXES),))
 """``number`` counts up: the smallest of an owner is what they kept first."""
 
 
@@ -160,14 +168,22 @@ class DatabaseShelf:
     Args:
         database: Where.
         shelf: The name of this shelf in it.
-        bounds: How much is kept.
+        bounds: How much is kept; of everybody, about.
         clock: Seconds since 1970.
+        counts_every: After how many that were put in everybody's are counted.
     """
 
     def __init__(
-        self, database: Database, shelf: str, bounds: Bounds, *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        shelf: str,
+        bounds: Bounds,
+        *,
+        clock: Callable[[], float] = time.time,
+        counts_every: int = 32,
     ) -> None:
         self._database, self._shelf, self._bounds, self._clock = database, shelf, bounds, clock
+        self._counts_every, self._put = counts_every, 0
         database.add(SCHEMA)
 
     async def put(self, owner: str, name: str, body: bytes) -> None:
@@ -181,7 +197,7 @@ class DatabaseShelf:
                 "DELETE FROM weft_shelf WHERE shelf = ? AND expires <= ?", self._shelf, now
             )
             await transaction.execute(
-                "INSERT INTO weft_shelf(shelf, owner, name, tenant, body, bytes, expires, number) "
+                "INSERT INTO weft_shelf(shelf, owner, name, tenant, bytes, expires, number, body) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (shelf, owner, name) DO UPDATE SET body = excluded.body, bytes = excluded.bytes, "
                 "expires = excluded.expires, number = excluded.number",
@@ -198,7 +214,7 @@ class DatabaseShelf:
                 self._shelf, owner, name, now,
             )  # fmt: skip
             made = await transaction.execute(
-                "INSERT INTO weft_shelf(shelf, owner, name, tenant, body, bytes, expires, number) "
+                "INSERT INTO weft_shelf(shelf, owner, name, tenant, bytes, expires, number, body) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (shelf, owner, name) DO NOTHING",
                 *self._row(owner, name, body, now + ttl_s),
@@ -232,13 +248,16 @@ class DatabaseShelf:
 
     def _row(self, owner: str, name: str, body: bytes, expires: float) -> tuple[object, ...]:
         tenant = _tenant_of(owner)
-        return self._shelf, owner, name, tenant, body.decode(), len(body), expires, time.time_ns()
+        return self._shelf, owner, name, tenant, len(body), expires, time.time_ns(), body.decode()
 
     async def _make_room(self, transaction: Transaction, owner: str) -> None:
         """Drop the oldest of this owner, of its tenant, or of all, beyond what may be kept."""
         bounds, tenant = self._bounds, _tenant_of(owner)
         count, size = await self._held(transaction, "owner", owner)
         await self._drop(transaction, count - bounds.owner_entries, size - bounds.owner_size, "owner", owner)
+        self._put += 1
+        if self._put % self._counts_every:
+            return
         count, size = await self._held(transaction)
         if count <= bounds.entries and size <= bounds.size:
             return
@@ -259,19 +278,22 @@ class DatabaseShelf:
         self, transaction: Transaction, count: int, size: int, by: str = "shelf", whose: str = ""
     ) -> None:
         """Drop at least so many and so many bytes, the oldest first, of all or of somebody."""
-        if count <= 0 and size <= 0:
-            return
-        oldest = await transaction.fetch(
-            f"SELECT owner, name, bytes FROM weft_shelf WHERE shelf = ? AND {by} = ? ORDER BY number",  # noqa: S608 - a column of ours
-            self._shelf, whose or self._shelf,
-        )  # fmt: skip
-        for owner, name, bytes_ in oldest:
-            if count <= 0 and size <= 0:
+        while count > 0 or size > 0:
+            oldest = await transaction.fetch(
+                "SELECT owner, name, bytes FROM weft_shelf "  # noqa: S608 - a column of ours
+                f"WHERE shelf = ? AND {by} = ? ORDER BY number LIMIT ?",
+                self._shelf, whose or self._shelf, max(count, 16),
+            )  # fmt: skip
+            for owner, name, bytes_ in oldest:
+                if count <= 0 and size <= 0:
+                    return
+                await transaction.execute(
+                    "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ?",
+                    self._shelf, owner, name,
+                )  # fmt: skip
+                count, size = count - 1, size - int(bytes_)
+            if not oldest:
                 return
-            await transaction.execute(
-                "DELETE FROM weft_shelf WHERE shelf = ? AND owner = ? AND name = ?", self._shelf, owner, name
-            )
-            count, size = count - 1, size - int(bytes_)
 
 
 def _tenant_of(owner: str) -> str:

@@ -35,7 +35,7 @@ async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     database: Database = SqliteDatabase(tmp_path / "shelf.sqlite")
     if request.param == "postgresql":
         database = PostgresDatabase(await postgres_schema(request.getfixturevalue("postgres")))
-    yield DatabaseShelf(database, "some", BOUNDS, clock=clock), clock
+    yield DatabaseShelf(database, "some", BOUNDS, clock=clock, counts_every=1), clock
     await database.aclose()
 
 
