@@ -26,7 +26,7 @@ kind: Services
 services:
   llm: {component: "./parts.py:Echo"}
   embedder: {component: "./parts.py:Embedder"}
-  store: {component: qdrant-edge}
+  store: STORE
   retriever: {component: hybrid-retriever, uses: {store: store, embedder: embedder}}
   documents: {component: document-ingest, uses: {store: store, embedder: embedder}}
 ---
@@ -194,8 +194,13 @@ class House:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[House]:
-    """A house with a document of each tenant, one of them for the group ``staff`` only."""
+async def opened(folder: Path, store: str = "{component: qdrant-edge}") -> AsyncIterator[House]:
+    """A house with a document of each tenant, one of them for the group ``staff`` only.
+
+    Args:
+        folder: For its files.
+        store: The service that keeps its documents.
+    """
     async with AsyncExitStack() as stack:
         rig = FrontRig(folder, stack)
         (folder / "parts.py").write_text(PARTS)
@@ -216,7 +221,7 @@ async def opened(folder: Path) -> AsyncIterator[House]:
         twin = await made(rig, "twin", tenant="rival", readers=["staff"], owner="ann")
         cyd = await made(rig, "cyd", tenant="acme", readers=["staff"])
         fay, gil = [await made(rig, name, tenant=name) for name in ("fay", "gil")]
-        gateway = await rig.gateway(SPEC.replace("UPSTREAM", upstream))
+        gateway = await rig.gateway(SPEC.replace("UPSTREAM", upstream).replace("STORE", store))
         house = House(rig, gateway)
         house.keys = {"ann": ann, "bob": bob, "cyd": cyd, "eve": eve, "twin": twin, "fay": fay, "gil": gil}
         house.upstream = seen

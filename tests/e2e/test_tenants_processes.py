@@ -31,7 +31,9 @@ def test_tenants_are_apart_in_every_process(tmp_path: Path) -> None:
     """With --split and two workers each tenant finds its own documents, and a revoked key is refused by both workers."""
     (tmp_path / "chat.py").write_text(CHAT)
     (tmp_path / "parts.py").write_text(PARTS)
-    (tmp_path / "front.yaml").write_text(SPEC.replace("UPSTREAM", "http://127.0.0.1:9"))
+    (tmp_path / "front.yaml").write_text(
+        SPEC.replace("UPSTREAM", "http://127.0.0.1:9").replace("STORE", "{component: qdrant-edge}")
+    )
     port = free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WEFT_")}
     environment |= {"WEFT_DATA_DIR": str(tmp_path / "data"), "WEFT_CACHE_DIR": str(tmp_path / "cache")}

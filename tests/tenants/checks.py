@@ -217,6 +217,7 @@ LISTED: Final = [
     ),
     *_of(
         "components/store/pg_source.py",
+        TENANTS,
         PGVECTOR,
         STORES,
         changes={
@@ -325,8 +326,8 @@ IN_SQL: Final[dict[str, tuple[str, ...]]] = {
     "components/store/passages.py": (TENANTS, EDGE, STORES),
     "components/store/conditions.py": (TENANTS, EDGE, STORES),
     "components/store/edge_archive.py": ("tests/unit/components/store/test_store_archive.py",),
-    "components/store/pgvector.py": (STORES, PGVECTOR),
-    "components/store/pg_tables.py": (STORES, PGVECTOR),
+    "components/store/pgvector.py": (TENANTS, PGVECTOR, STORES),
+    "components/store/pg_tables.py": (TENANTS, PGVECTOR, STORES),
     "components/store/pg_archive.py": ("tests/unit/components/store/test_store_archive.py",),
     "components/dataprep/jobs.py": (TENANTS, JOBS),
 }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from storekit import fresh_schema
 from tenantkit import ACME_TEXT, EMBEDDER, RIVAL_TEXT, STAFF_TEXT, House, opened
 from weft.context import Context
 from weft.transport.signing import ContextSigner
@@ -19,10 +20,16 @@ from weft.transport.signing import ContextSigner
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """One house for all: whoever takes something away in it puts it back."""
-    async with opened(tmp_path_factory.mktemp("house")) as found:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["qdrant-edge", "pgvector"])
+async def house(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
+    """One house for all, over each store: whoever takes something away in it puts it back."""
+    store = f"{{component: {request.param}}}"
+    if request.param == "pgvector":
+        url, schema = request.getfixturevalue("postgres"), fresh_schema()
+        store = f'{{component: pgvector, config: {{url: "{url}", schema: {schema}, connections: 2}}}}'
+    async with opened(tmp_path_factory.mktemp("house"), store) as found:
         yield found
 
 
