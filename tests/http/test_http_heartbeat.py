@@ -10,6 +10,7 @@ from wirekit import WATCHDOG_S
 
 from weft.errors import BackendReplyError
 from weft.http.client import Client
+from weft.http.heartbeat import Heartbeat
 from weft.http.message import Response, StreamResponse
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -150,3 +151,26 @@ async def test_a_connection_lives_on_after_a_stream_with_comments(serve) -> None
     await read_until(raw, lambda data: data.endswith(b"0\r\n\r\n"))
     raw.write(GET)
     assert b"data: 2" in await read_until(raw, lambda data: data.endswith(b"0\r\n\r\n"))
+
+
+def test_the_longest_silence_is_never_longer() -> None:
+    """Wherever between two looks the last event came, there are two more looks within the time that was promised."""
+    beat = Heartbeat(StreamResponse(_none(), heartbeat_s=9.0), b"", is_chunked=True)
+    for step in range(200):
+        event = 1000 + step * beat.period_s / 100
+        first = beat.next_look(event)
+        second = beat.next_look(first)
+        assert first - event >= beat.period_s / 4 - 1e-9
+        assert second - event <= 9.0 + 1e-9
+
+
+def test_streams_of_one_period_look_together() -> None:
+    """Whenever they began: a thousand silent streams are one look around at a time."""
+    beat = Heartbeat(StreamResponse(_none(), heartbeat_s=9.0), b"", is_chunked=True)
+    looks = {round(beat.next_look(1000 + step / 100), 6) for step in range(int(beat.period_s * 100))}
+    assert len(looks) <= 2
+
+
+async def _none() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         if self._phase == _BODY:
             self._watch_body()
         elif self._beat is not None:
-            self._wait(self._beat.period_s)
+            self._wait_for(self._beat)
         if self._relay is not None:
             self._relay.release()
         if self._drain is not None and not self._drain.done():
@@ -248,9 +248,14 @@ class Connection(asyncio.Protocol):
         if deadline < deadlines.at:
             deadlines.arm(deadline)
 
+    def _wait_for(self, beat: Heartbeat) -> None:
+        self.deadline = beat.next_look(time.monotonic())
+        if self.deadline < self.server.deadlines.at:
+            self.server.deadlines.arm(self.deadline)
+
     def _pulse(self, beat: Heartbeat, now: float) -> None:
         """Say that the stream lives, if it has been silent since the last look."""
-        self.deadline = now + beat.period_s
+        self.deadline = beat.next_look(now)
         if (comment := beat.due(has_begun=self._has_begun)) is not None:
             self._has_begun = True
             self._write(comment)
@@ -531,7 +536,7 @@ class Connection(asyncio.Protocol):
             error: Exception | None = None
             if response.heartbeat_s and response.content_type.startswith("text/event-stream"):
                 self._beat = Heartbeat(response, prefix, is_chunked=is_chunked)
-                self._wait(self._beat.period_s)
+                self._wait_for(self._beat)
             try:
                 if isinstance(body, ReplyBody):
                     await self._relay_body(body, response, prefix, is_chunked=is_chunked)
