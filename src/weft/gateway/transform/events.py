@@ -50,7 +50,7 @@ class EventChanges:
     ) -> None:
         self._change, self._inner, self._alike = change, inner, alike
         self._changes_text = any(step.path.partition(".")[0] == "choices" for step in transform.steps)
-        self._needles = transform.needles
+        self._names = self._needles = transform.needles
         if self._needles and self._changes_text:
             self._needles += (b"data: b", b"data:b")
         self._held = b""
@@ -62,7 +62,7 @@ class EventChanges:
 
         Raises:
             InternalError: An event does not fit what the route says of it.
-            BackendReplyError: An event has no end.
+            BackendReplyError: An event has no end, or cannot be read where something of it could change.
         """
         if self._inner is not None:
             block = self._inner(block)
@@ -75,11 +75,7 @@ class EventChanges:
 
     def _is_untouched(self, block: bytes) -> bool:
         """Whether none of the names is in it, which are all that could change. A name may be written with escapes."""
-        return (
-            block.endswith(b"\n\n")
-            and b"\\u" not in block
-            and not any(needle in block for needle in self._needles)
-        )
+        return block.endswith(b"\n\n") and not _has_any(block, self._needles)
 
     def _feed(self, block: bytes) -> bytes:
         data = self._held + block if self._held else block
@@ -140,8 +136,10 @@ class EventChanges:
             return payload
         try:
             event = _decoded(payload)
-        except (ValueError, RecursionError):
-            return payload
+        except (ValueError, RecursionError) as error:
+            if self._needles and not _has_any(payload, self._names):
+                return payload
+            raise _unread(error) from error
         if event.get("error") is not None:
             return payload
         after = self._change(event, len(payload))
@@ -150,8 +148,8 @@ class EventChanges:
     def _literal(self, payload: bytes) -> bytes | None:
         try:
             text = ast.literal_eval(payload.decode("ascii"))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return payload
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise _unread(error) from error
         if not isinstance(text, bytes):
             return payload
         said = text.decode("utf-8", "replace")
@@ -162,6 +160,16 @@ class EventChanges:
                     return payload
                 return repr(content.encode()).encode() if content else None
         return None
+
+
+def _has_any(data: bytes, needles: tuple[bytes, ...]) -> bool:
+    """Whether one of the names is in it, or may be: one can be written with escapes."""
+    return b"\\u" in data or any(needle in data for needle in needles)
+
+
+def _unread(error: Exception) -> BackendReplyError:
+    """A reader with less exact rules may see in it what the route takes away: it is not handed on."""
+    return BackendReplyError(f"an event cannot be read, of which this route changes fields: {error}")
 
 
 def _decoded(payload: bytes) -> Any:

@@ -86,3 +86,28 @@ def test_a_byte_order_mark_hides_nothing() -> None:
     assert b"".join(made.pass_on(block[i : i + 1]) for i in range(len(block))) == b'data: {"b":2}\n\n'
     whole = b'\xef\xbb\xbfdata: {"b":2}\n\n'
     assert changes(remove=("secret",)).pass_on(whole) is whole
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b'data: {"secret":1,"b":NaN}\n\n', b'data: {"secret":1}}\n\n', b'data: {"s\\u0065cret":1,"b":NaN}\n\n'],
+)
+def test_an_event_that_cannot_be_read_ends_the_stream(block: bytes) -> None:
+    """A client with less exact rules would read the field that is to be removed."""
+    with pytest.raises(BackendReplyError, match="an event cannot be read"):
+        changes(remove=("secret",)).pass_on(block)
+
+
+def test_what_cannot_be_read_and_could_not_change_goes_on() -> None:
+    """It is the upstream's and its client's affair, however it is cut."""
+    block = b'data: {"a":1,"b":NaN}\n\n'
+    made = changes(remove=("secret",))
+    assert b"".join(made.pass_on(block[i : i + 1]) for i in range(len(block))) == block
+    with pytest.raises(BackendReplyError, match="an event cannot be read"):
+        changes(defaults={"c": 1}).pass_on(block)
+
+
+def test_a_text_of_opea_that_cannot_be_read_ends_the_stream() -> None:
+    """Its text is to be taken away, and nobody knows what it is."""
+    with pytest.raises(BackendReplyError, match="an event cannot be read"):
+        changes(remove=("choices.delta.content",)).pass_on(b"data: b'secret\n\n")
