@@ -26,6 +26,9 @@ class StoreDownError(UnavailableError):
     code = "limits_unavailable"
 
 
+TOLD_WITHIN_S: Final = 0.005
+"""What need not be answered waits so long for a question that it can go with: half of the messages are saved so."""
+
 GRACE_S: Final = 0.01
 """After the time is up: a loop that was busy sees the timer and the answer at once, and the answer comes first."""
 
@@ -101,8 +104,9 @@ class Batches(Generic[Q]):
     ) -> None:
         self._send, self._on_down = send, on_down
         self._timing = Timing(timeout_s)
-        self._waiting: list[tuple[Q, asyncio.Future[Any] | None]] = []
+        self._waiting: list[tuple[Q, asyncio.Future[Any]]] = []
         self._flight: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
 
     async def ask(self, question: Q) -> Any:
         """The answer to one.
@@ -113,18 +117,27 @@ class Batches(Generic[Q]):
             StoreDownError: There is none.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._add(question, future)
+        self._waiting.append((question, future))
+        self._start()
         return await future
 
     def tell(self, question: Q) -> asyncio.Future[Any]:
-        """Ask one whose answer need not be waited for; what it fails with is in the future."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._add(question, future)
+        """Ask one for whose answer nobody waits: it goes with the next, within :data:`TOLD_WITHIN_S`.
+
+        What it fails with is in the future.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((question, future))
+        if self._later is None and self._flight is None:
+            self._later = loop.call_later(TOLD_WITHIN_S, self._start)
         return future
 
-    def _add(self, question: Q, future: asyncio.Future[Any]) -> None:
-        self._waiting.append((question, future))
-        if self._flight is None:
+    def _start(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._flight is None and self._waiting:
             self._flight = asyncio.get_running_loop().create_task(self._fly())
 
     async def _fly(self) -> None:
@@ -136,7 +149,7 @@ class Batches(Generic[Q]):
             self._flight = None
             self._fail(StoreDownError("this gateway is stopping"), [])
 
-    async def _ask(self, batch: list[tuple[Q, asyncio.Future[Any] | None]]) -> None:
+    async def _ask(self, batch: list[tuple[Q, asyncio.Future[Any]]]) -> None:
         timing, begun = self._timing, monotonic()
         try:
             async with _Patience(timing.timeout_s):
@@ -149,22 +162,25 @@ class Batches(Generic[Q]):
             return
         timing.took(monotonic() - begun)
         for (_, future), answer in zip(batch, answers, strict=True):
-            if future is not None and not future.done():
+            if not future.done():
                 future.set_result(answer)
 
-    def _fail(self, failure: StoreDownError, batch: list[tuple[Q, asyncio.Future[Any] | None]]) -> None:
+    def _fail(self, failure: StoreDownError, batch: list[tuple[Q, asyncio.Future[Any]]]) -> None:
         waiting, self._waiting = self._waiting, []
         for _, future in [*batch, *waiting]:
-            if future is not None and not future.done():
+            if not future.done():
                 future.set_exception(failure)
 
     async def drain(self) -> None:
-        """Return when nothing is under way."""
+        """Say what there is to be said; return when nothing is under way."""
+        self._start()
         while self._flight is not None:
             await asyncio.wait([self._flight])
 
     async def aclose(self) -> None:
         """Give up what is under way."""
+        if self._later is not None:
+            self._later.cancel()
         if self._flight is not None:
             self._flight.cancel()
             await asyncio.wait([self._flight])

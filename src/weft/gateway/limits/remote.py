@@ -28,6 +28,9 @@ LEASE_S: Final = 50.0
 BEATS: Final = 5
 """Signs of life in a lease: some may get lost."""
 
+CLOSE_S: Final = 1.0
+"""What a process that ends takes to say what it has not said."""
+
 LATE: Final = 10_000
 """Settlements that are kept while the store is away; of more, what was reserved stays charged."""
 
@@ -262,5 +265,8 @@ class RemoteStore:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait([self._beating])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._batches.drain()
         await self._batches.aclose()
         await self._link.aclose()
