@@ -28,11 +28,11 @@ services:
   store:     {component: qdrant-edge}
   retriever: {component: hybrid-retriever, uses: {store: store, embedder: embedder}}
   reranker:  {component: hybrid-reranker,  uses: {embedder: embedder}}
-  reader:    {component: evidence-reader,  uses: {embedder: embedder}}
+  reader:    {component: evidence-reader,  config: {judge: true}, uses: {embedder: embedder}}
   documents: {component: document-ingest,  uses: {store: store, embedder: embedder}}
 expose: [retriever, reranker, reader, documents]
 """
-"""Those of ChatQnA, without a model and with every default."""
+"""Those of ChatQnA, without a model."""
 
 
 @pytest.fixture

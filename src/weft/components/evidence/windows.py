@@ -25,7 +25,7 @@ PIECES: Final = 2
 LEAD: Final = 0.3
 """What a sentence gains that has the answer that a judge marked, when the judge is sure: more than others differ by."""
 
-MARKED, FITS, MIDDLE = 0.25, 12.0, 2.0
+MARKED, FITS, MIDDLE = 0.1, 8.0, 1.5
 """How the verdict's second number and the fit count beside its first, and the total that says neither yes nor no.
 
 Set on the first set of questions of ``benchmarks/quality`` and on xquad's.
