@@ -172,9 +172,13 @@ class Expecting:
         if found is None:
             found = self._graphs[name] = self._graph(plans, *name)
         spending, prices, windows = found
-        if self._rule.megaservice is None:
-            return self._service(passage, spending, prices)
-        return self._megaservice(passage, spending, prices, windows)
+        if self._rule.megaservice is None and not spending.unbounded:
+            if not spending.calls:
+                return self._other(passage, prices)
+            if len(spending.calls) == 1 and spending.calls[0].own_prompt:
+                call = spending.calls[0]
+                return self._call(passage, call.window, prices, call.service)
+        return self._run(passage, spending, prices, windows)
 
     def _graph(self, plans: Plans, name: str, version: str) -> tuple[Spending, Prices, dict[str, int]]:
         if self._rule.megaservice is None:
@@ -193,11 +197,9 @@ class Expecting:
         windows = {call.service: call.window for call in spending.calls if call.window is not None}
         return spending, Prices(by_service, own), windows
 
-    # A megaservice.
+    # A megaservice, or a component that asks the models that it uses.
 
-    def _megaservice(
-        self, passage: Passage, spending: Spending, prices: Prices, windows: dict[str, int]
-    ) -> Expected:
+    def _run(self, passage: Passage, spending: Spending, prices: Prices, windows: dict[str, int]) -> Expected:
         reserve = self._rule.reserve
         bound = None if spending.unbounded else self._bound(passage, spending.calls)
         if bound is None:
@@ -229,18 +231,15 @@ class Expecting:
             total += call.times * call_bound(prompt, length, answers, call.window)
         return total
 
-    # A service, which is one call, or none of a model.
+    # A service that is one model, or none.
 
-    def _service(self, passage: Passage, spending: Spending, prices: Prices) -> Expected:
+    def _other(self, passage: Passage, prices: Prices) -> Expected:
+        """What counts tokens and is no chat model, such as an embedder, or counts none."""
         target = passage.target
         assert target is not None  # asked of those that have one
-        if not spending.calls or not spending.calls[0].own_prompt:
-            # What it asks of models it asks where no run watches over it.
-            bound = _prompt(passage) if "usage" in target.operation.response.__struct_fields__ else 0
-            bound += self._rule.reserve or 0
-            return Expected(bound, prices.dearest(bound), prices, target.name if bound else "", None)
-        call = spending.calls[0]
-        return self._call(passage, call.window, prices, call.service)
+        counts = "usage" in target.operation.response.__struct_fields__
+        bound = _prompt(passage) if counts else 0
+        return Expected(bound, prices.dearest(bound), prices, target.name if counts else "", None)
 
     def _call(self, passage: Passage, window: int | None, prices: Prices, model: str) -> Expected:
         asked, reserve = _asked(passage), self._rule.reserve

@@ -218,7 +218,7 @@ class Ledger:
         if len(self.buckets) >= self._swept_from:
             self._owed += SWEPT
         if len(self.buckets) >= self._max:
-            name = ask.bucket.partition("|")[0] + "|*"
+            name = ask.bucket.partition("|")[0] + "||"
             shared = self.buckets.get(name)
             if shared is not None:
                 return shared

@@ -14,6 +14,9 @@ from typing import Final, TypeAlias
 
 from weft.gateway.passage import Passage
 
+_MARKS: Final = frozenset("/|")
+"""What separates the parts of a bucket's name."""
+
 Subject: TypeAlias = Callable[[Passage], str]
 """Names whose use a request is."""
 
@@ -71,7 +74,7 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
 
 @lru_cache(maxsize=4096)
 def _short(text: str) -> str:
-    if len(text) <= MAX_CHARACTERS and text.isascii() and "/" not in text:
+    if len(text) <= MAX_CHARACTERS and text.isascii() and not _MARKS.intersection(text):
         return text
     return "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 from limitkit import WORDS, LimitRig, left, route, service
 
-from frontkit import ask
+from frontkit import GATEWAY, TALK, ask
 
 DAY = "{per: tenant, tokens: 5000/day}"
 
@@ -110,3 +111,57 @@ async def test_limits_over_all_routes_count_them_together(rig: LimitRig) -> None
     status, body, _ = await ask(gateway, "/v1/llm", model="llm", stream=False)
     assert status == 429
     assert "3 requests a minute for each tenant" in (body.get("detail") or body["error"]["message"])
+
+
+AGENT = '''\
+from weft.contracts.chat import Chat, ChatRequest, ChatResponse
+
+
+class Agent:
+    """Asks its model three times, and gives the last answer."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    async def invoke(self, request: ChatRequest) -> ChatResponse:
+        for _ in range(3):
+            answer = await self._chat.invoke(ChatRequest(request.messages, max_tokens=100))
+        return answer
+'''
+
+
+async def test_a_component_is_held_to_what_its_route_reserves(rig: LimitRig) -> None:
+    """Calls of models that a component makes are taken from the reserve one by one, and those beyond it fail."""
+    (rig.folder / "agent.py").write_text(AGENT)
+    head = TALK.replace(
+        '  llm: {component: "./chat.py:Chat"}\n',
+        '  llm: {component: "./chat.py:Chat"}\n  agent: {component: "./agent.py:Agent", uses: {chat: llm}}\n',
+    )
+    text = f"{head}{GATEWAY}  - {{path: /v1/agent, service: agent, limits: [{DAY}], reserve: RESERVE}}\n"
+    gateway = await rig.gateway(text.replace("RESERVE", "250"))
+    status, body, _ = await ask(gateway, model="agent", stream=False)
+    assert status == 200, body
+    _, _, headers = await ask(gateway, model="agent", stream=False)
+    assert left(headers, "tenant-tokens-day") == 5000 - 3 * WORDS - 250
+    gateway = await rig.gateway(text.replace("RESERVE", "190"))
+    status, body, _ = await ask(gateway, model="agent", stream=False)
+    assert (status, body["error"]["code"]) == (400, "reserve_exceeded")
+    assert "service 'llm'" in body["error"]["message"]
+    assert len(rig.model.requests) == 1
+
+
+async def test_an_embedder_is_bounded_by_its_texts(rig: LimitRig) -> None:
+    """What counts tokens and is no chat model reserves the bytes of its request, and is charged what it reports."""
+    (rig.folder / "embed.py").write_text(
+        "from weft.testing import ScriptedEmbedder\n\n\nclass Embed(ScriptedEmbedder):\n    pass\n"
+    )
+    head = TALK.replace("services:\n", 'services:\n  embed: {component: "./embed.py:Embed"}\n')
+    gateway = await rig.gateway(f"{head}{GATEWAY}  - {{path: /v1/embed, service: embed, limits: [{DAY}]}}\n")
+    sent = {"model": "embed", "input": ["one two three"]}
+    body = msgspec.json.encode(sent)
+    for used in (0, 3):
+        reply = await gateway.request(
+            "POST", "/v1/embeddings", body, headers=[("content-type", "application/json")]
+        )
+        assert reply.status == 200, reply.body
+        assert left(dict(reply.headers.items()), "tenant-tokens-day") == 5000 - used - len(body) - 64
