@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,10 +34,13 @@ def _system_programs(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server with pgvector, which the tests that ask for it share; each uses a schema of its own."""
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
+    # Not below pytest's own folder, which every run that starts closes to other users: as root the server runs as one.
+    with tempfile.TemporaryDirectory(prefix="weft-postgres-") as folder:
+        Path(folder).chmod(0o755)
+        with postgres_server(Path(folder)) as url:
+            yield url
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -68,7 +68,7 @@ def invite(
     """Make an account NAME, a name or an e-mail address, and print the link with which its password is set.
 
     \b
-    weft accounts invite ann@example.org --reader staff --spec front.yaml --url https://chat.example.org
+    weft accounts invite ann@example.org --reader staff --spec front.yaml
     """
     from weft.gateway.login.accounts import Invitation, NewAccount
 
