@@ -49,7 +49,7 @@ class ExtractiveReader:
             another one. 0 or less is never.
         compare: How many sentences are compared by meaning, which is what takes time; of more, those are taken that
             share most words with the question.
-        judge: Whether the small model is asked, too; English. It takes some ten milliseconds, 40 MB of memory and the
+        judge: Whether the small model is asked, too; English. It takes some 25 milliseconds of a processor, 40 MB of memory and the
             model all-minilm-l6-v2, which is fetched if it is not here; where it cannot be, the log says so, and the reader
             decides by fit alone.
     """
