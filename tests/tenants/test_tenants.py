@@ -124,7 +124,36 @@ async def test_a_file_of_the_same_name_is_ones_own(house: House) -> None:
             _, reply = await house.send(caller, "POST", "/v1/store/read", {"file": "minutes.txt"} | claims)
             assert [document["text"] for document in reply["documents"]] == [text]
             assert reply["digest"] == hashlib.sha256(text.encode()).hexdigest()
+    for caller in ("ann", "eve"):
         await house.send(caller, "POST", "/v1/dataprep/delete", {"file_path": "minutes.txt"})
+
+
+async def test_a_collection_of_the_same_name_is_ones_own(house: House) -> None:
+    """Two tenants' collections of one name are made with an embedder each, counted each, and forgotten each."""
+
+    async def put(caller: str, embedder: str, *ids: str) -> tuple[int, Any]:
+        documents = [{"id": id_, "text": id_, "embedding": EMBEDDER.vector(id_)} for id_ in ids]
+        manifest = {"embedder": embedder, "dimensions": 64}
+        body = {"documents": documents, "file": "same.txt", "collection": "same", "manifest": manifest}
+        return await house.send(caller, "POST", "/v1/store/upsert", body)
+
+    async def finds(caller: str, embedder: str) -> int:
+        body = {"embedding": EMBEDDER.vector("a"), "collection": "same", "manifest": {"embedder": embedder}}
+        return (await house.send(caller, "POST", "/v1/store/search", body))[0]
+
+    first = await put("fay", "one", "a", "b", "c")
+    second = await put("gil", "two", "a")
+    assert (first[0], second[0]) == (200, 200), (first, second)
+    assert [first[1]["count"], second[1]["count"]] == [3, 1]
+    for caller, own, other in (("fay", "one", "two"), ("gil", "two", "one")):
+        assert (await finds(caller, own), await finds(caller, other)) == (200, 409)
+        _, listed = await house.send(caller, "POST", "/v1/store/list", {"collection": "same"})
+        assert [file["chunks"] for file in listed["files"]] == [3 if caller == "fay" else 1]
+    await house.send("gil", "POST", "/v1/store/delete", {"all_files": True, "collection": "same"})
+    assert (await finds("fay", "one"), await finds("fay", "two")) == (200, 409)
+    assert (await put("gil", "three", "a"))[0] == 200
+    for caller in ("fay", "gil"):
+        await house.send(caller, "POST", "/v1/store/delete", {"all_files": True, "collection": "same"})
 
 
 async def test_what_may_not_be_read_takes_no_place(house: House) -> None:
