@@ -593,8 +593,11 @@ class Application:
 
     def _end(self, exchange: Exchange, status: int) -> None:
         exchange.era.in_flight -= 1
-        if exchange.endings is not None:
-            for ending in exchange.endings:
+        # What is called knows the request, and the request the exchange: the ring is opened, or each would wait for the
+        # collector, which then had more to do than the request.
+        endings, exchange.endings = exchange.endings, None
+        if endings is not None:
+            for ending in endings:
                 ending(status)
         seconds = perf_counter() - exchange.begun
         self._meters.done(exchange.route, status, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -197,3 +198,20 @@ def test_what_the_file_allows_is_shared_by_the_processes() -> None:
             rule, clock=SystemClock(), metrics=Metrics(), journal=Journal(), processes=processes
         )
         assert stage.admission.concurrency.now == each
+
+
+async def test_requests_leave_nothing_to_the_collector(rig: FrontRig, backend: Backend) -> None:
+    """With places and limits held for it, each request is gone when it has ended: there is no ring of references."""
+    text = route(backend, "concurrent: 4").replace(
+        "load:", "limits: [{per: route, tokens: 1000000/min}], reserve: 4000, load:"
+    )
+    gateway = await rig.gateway(text)
+    await post(gateway)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            assert (await post(gateway)).status == 200
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
