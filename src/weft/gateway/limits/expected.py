@@ -151,6 +151,7 @@ class Expecting:
 
     def __init__(self, gateway: GatewaySpec, rule: RouteSpec, plans: Callable[[], Plans]) -> None:
         self._gateway, self._rule, self._plans = gateway, rule, plans
+        self._foreign: dict[str, Prices] = {}
         self._known: Plans | None = None
         self._graphs: dict[tuple[str, str], tuple[Spending, Prices, dict[str, int]]] = {}
 
@@ -266,11 +267,14 @@ class Expecting:
         return Expected(tokens, prices.cost(model, prompt, length * answers), prices, model, None)
 
     def _upstream(self, passage: Passage) -> Expected:
-        table, rule = self._gateway.prices, self._rule
-        model = passage.body().get("model") if passage.has_json else None
-        price = table.get(model) if isinstance(model, str) else None
-        prices = Prices({}, price or table.get(rule.target))
-        return self._call(passage, None, prices, rule.target)
+        table, target = self._gateway.prices, self._rule.target
+        # Without prices it is the same whichever model is asked, and need not be read.
+        model = passage.body().get("model") if table and passage.has_json else None
+        named = model if isinstance(model, str) and model in table else target
+        prices = self._foreign.get(named)
+        if prices is None:
+            prices = self._foreign[named] = Prices({}, table.get(named))
+        return self._call(passage, None, prices, target)
 
 
 def _says_nothing() -> InvalidRequestError:
