@@ -116,10 +116,14 @@ class Batches(Generic[Q]):
         Raises:
             StoreDownError: There is none.
         """
+        return await self.asked(question)
+
+    def asked(self, question: Q) -> asyncio.Future[Any]:
+        """The answer to one, for several to wait for."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
         self._start()
-        return await future
+        return future
 
     def tell(self, question: Q) -> asyncio.Future[Any]:
         """Ask one for whose answer nobody waits: it goes with the next, within :data:`TOLD_WITHIN_S`.

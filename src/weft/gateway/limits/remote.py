@@ -246,7 +246,7 @@ class RemoteStore:
         """Be somebody else after having been taken for dead, once for all who notice."""
         if self._me == lost:
             self._me = secrets.token_hex(6)
-            self._renewing = self._batches.tell(Beat(self._me, is_new=True, lease_ms=self._lease_ms))
+            self._renewing = self._batches.asked(Beat(self._me, is_new=True, lease_ms=self._lease_ms))
         if self._renewing is not None:
             await asyncio.shield(self._renewing)
 
