@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from weft.context import ANONYMOUS, Context, Identity
-from weft.errors import ForbiddenError, UnauthorizedError
+from weft.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
 from weft.gateway.access.index import KeyIndex, UnknownKeyError
 from weft.gateway.access.roles import ADMIN, Roles
 from weft.gateway.access.secret import PREFIX
@@ -22,6 +22,7 @@ Refused = Callable[[Request, Identity | None, str], object]
 """Told of each refusal: who, if that is known, and why."""
 
 _SHOWN: Final = ("authorization", "x-api-key")
+_CREDENTIALS: Final = frozenset(name.encode() for name in (*_SHOWN, CONTEXT_HEADER))
 
 
 class KeySource:
@@ -94,8 +95,13 @@ class GatewayAuthenticator:
         self._roles, self._anonymous, self._refused = roles, anonymous, refused
 
     async def __call__(self, request: Request, context: Context, route: Route | None) -> Response | None:
-        """See :class:`weft.serve.application.Authenticator`."""
+        """See :class:`weft.serve.application.Authenticator`.
+
+        Raises:
+            InvalidRequestError: A header that shows who asks is there twice.
+        """
         identity = None
+        _refuse_several(request)
         try:
             for source in self.sources:
                 identity = await source(request, context)
@@ -140,6 +146,16 @@ class GatewayAuthenticator:
             "'Authorization: Bearer KEY' or 'x-api-key: KEY'" if has_keys else "'Authorization: Bearer TOKEN'"
         )
         return f"send {what}"
+
+
+def _refuse_several(request: Request) -> None:
+    # Of two, this gateway would take the one and whoever is before it the other.
+    shown = [name for name, _ in request.headers.raw if name in _CREDENTIALS]
+    if len(shown) > 1 and len(set(shown)) < len(shown):
+        raise InvalidRequestError(
+            f"the header {next(name for name in shown if shown.count(name) > 1).decode()} is there more than once",
+            hint="send one",
+        )
 
 
 def may(identity: Identity, role: str) -> bool:

@@ -34,6 +34,21 @@ async def test_a_key_opens_a_route_and_without_one_it_is_closed(rig: FrontRig, p
         assert status == 401, body
 
 
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "x-weft-context"])
+async def test_who_shows_two_of_one_kind_is_refused(rig: FrontRig, name: str) -> None:
+    """A proxy before the gateway might have looked at the other one. Two headers that SDKs send side by side are no fault."""
+    secret = await made(rig)
+    gateway = await rig.gateway(KEYS)
+    body = b'{"model": "talk", "messages": [{"role": "user", "content": "?"}], "stream": false}'
+    sent = [("content-type", "application/json"), ("authorization", f"Bearer {secret}")]
+    twice = [*sent, (name, f"Bearer {secret}"), *([(name, secret)] if name != "authorization" else [])]
+    reply = await gateway.request("POST", "/v1/greet", body, headers=twice)
+    assert reply.status == 400
+    assert f"the header {name} is there more than once".encode() in reply.body
+    reply = await gateway.request("POST", "/v1/greet", body, headers=[*sent, ("x-api-key", secret)])
+    assert reply.status == 200
+
+
 NUMBERS = count(1)
 
 
