@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 from msgspec.structs import replace
 
+from weft.components.rag.grounded import Grounded, Sieve
 from weft.components.rag.inert import for_people
 from weft.components.rag.kinds import Kind
 from weft.components.rag.salient import without_headings
@@ -99,13 +100,17 @@ _Style = Literal["quotes", "points"]
 
 @dataclass(frozen=True)
 class _Frame:
-    """What stands around the model's words, with the annotations of each part (offsets within it)."""
+    """What stands around the model's words, with the annotations of each part (offsets within it).
+
+    Where ``grounded`` is given, sentences of the model's with a number or a name that it does not know are left out.
+    """
 
     before: str = ""
     after: str = ""
     before_marks: Sequence[Annotation] = ()
     after_marks: Sequence[Annotation] = ()
     with_answer: bool = True
+    grounded: Grounded | None = None
 
 
 @dataclass
@@ -115,6 +120,7 @@ class _Written:
     length: int = 0
     began: bool = False
     ended: bool = False
+    sieve: Sieve | None = None
 
 
 class QuoteAndAnswer:
@@ -246,9 +252,19 @@ class QuoteAndAnswer:
         """The quotes before or after the model's words."""
         if self._lead == "quote" or (self._lead == "auto" and small):
             text, marks = _cited(evidence.quotes, "", most=None if small else MAX_SHOWN)
-            return _Frame(before=f"{text}\n\n", before_marks=marks)
+            grounded = _grounded(evidence) if small else None
+            return _Frame(before=f"{text}\n\n", before_marks=marks, grounded=grounded)
         text, marks = _cited(evidence.quotes, "Sources:\n", most=MAX_SHOWN)
         return _Frame(after=text, after_marks=marks)
+
+
+def _grounded(evidence: Evidence) -> Grounded:
+    """What a small model may speak of: it was shown nothing else."""
+    found = [quote.document for quote in evidence.quotes]
+    texts = [
+        text for document in found for text in (document.text, document.title or "", document.source or "")
+    ]
+    return Grounded([evidence.query, *texts])
 
 
 def _alone(
@@ -289,14 +305,15 @@ class _Weaver:
             self._created = chunk.created or self._created
         woven: list[ChatChunk] = []
         choices: list[ChunkChoice] = []
-        for choice in chunk.choices:
-            written = self._written.get(choice.index)
+        for given in chunk.choices:
+            written = self._written.get(given.index)
             if written is None and self._frame.before:
-                woven.append(self._begin(choice.index))
-            written = self._written.setdefault(choice.index, _Written())
+                woven.append(self._begin(given.index))
+            written = self._written.setdefault(given.index, _Written())
             if written.ended:
                 continue
-            written.ended = choice.finish_reason is not None
+            written.ended = given.finish_reason is not None
+            choice = self._sifted(given, written)
             if written.ended and self._frame.after and choice.finish_reason != "content_filter":
                 # The model's last words, what follows them, and only then the end.
                 if choice.delta.content:
@@ -309,6 +326,14 @@ class _Weaver:
             rewritten = replace(chunk, id=self._id, model=self._model, created=self._created)
             woven.append(replace(rewritten, choices=choices))
         return woven
+
+    def _sifted(self, choice: ChunkChoice, written: _Written) -> ChunkChoice:
+        """A choice without what is made up; a sentence is held back until it is whole."""
+        if self._frame.grounded is None or choice.finish_reason == "content_filter":
+            return choice
+        written.sieve = written.sieve or Sieve(self._frame.grounded)
+        said = written.sieve.put(choice.delta.content or "", last=written.ended)
+        return replace(choice, delta=replace(choice.delta, content=said or None), logprobs=None)
 
     def closing(self) -> list[ChatChunk]:
         """The end of what was said without the model."""
@@ -351,6 +376,8 @@ def _framed(choice: Choice, frame: _Frame) -> Choice:
     if not (frame.before or frame.after) or choice.finish_reason == "content_filter":
         return choice
     words = message.text()
+    if frame.grounded is not None:
+        words = Sieve(frame.grounded).put(words, last=True)
     gap = "\n\n" if words and frame.after else ""
     marks = [
         *frame.before_marks,
