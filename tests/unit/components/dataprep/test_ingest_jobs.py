@@ -415,6 +415,39 @@ async def test_tenants_do_not_see_each_others_jobs(kit: Kit) -> None:
             await kit.documents.document(DocumentRequest("a.txt"))
 
 
+async def test_a_tenant_neither_waits_for_another_nor_takes_its_files_back(kit: Kit) -> None:
+    """A file of the same name goes in while another tenant's is at work, and deleting it there leaves that one alone."""
+    gate = gate_embedder(kit, only="Apples")
+    with as_tenant("one"):
+        held = await submit(kit, ("a.txt", b"Apples."))
+        await gate.reached()
+    with as_tenant("two"):
+        assert outcomes(await end(kit, (await submit(kit, ("a.txt", b"Pears."))).id)) == {"a.txt": "ingested"}
+        await kit.documents.delete(DeleteRequest("a.txt"))
+        assert await names(kit) == []
+    gate.open.set()
+    with as_tenant("one"):
+        assert outcomes(await end(kit, held.id)) == {"a.txt": "ingested"}
+
+
+async def test_what_is_known_of_a_document_is_of_its_tenant(kit: Kit) -> None:
+    """Two tenants' files of one name have each its size, and forgetting one leaves the other's."""
+    for tenant, content in (("one", b"Apples."), ("two", b"Pears and plums.")):
+        with as_tenant(tenant):
+            await end(kit, (await submit(kit, ("a.txt", content))).id)
+
+    async def size() -> list[int | None]:
+        return [file.size for file in (await kit.documents.get(GetRequest())).files]
+
+    for tenant, known in (("one", 7), ("two", 16)):
+        with as_tenant(tenant):
+            assert await size() == [known]
+    with as_tenant("two"):
+        await kit.documents.delete(DeleteRequest("a.txt"))
+    with as_tenant("one"):
+        assert await size() == [7]
+
+
 async def test_what_a_tenant_takes_in_is_known_to_its_own_jobs_only(kit: Kit) -> None:
     """A file of the same name and content that another tenant hands in meanwhile is not taken for one that is in."""
     gate = gate_embedder(kit, only="Apples")
