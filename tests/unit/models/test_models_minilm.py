@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from weft.encoder import OUTPUT
 from weft.errors import ModelError
 from weft.models import minilm
 
@@ -105,7 +106,7 @@ def convert(tmp_path: Path) -> Callable[..., Callable[[list[list[int]]], np.ndar
             longest = max(map(len, texts))
             ids = np.array([ids + [0] * (longest - len(ids)) for ids in texts], np.int64)
             mask = np.array([[1] * len(ids) + [0] * (longest - len(ids)) for ids in texts], np.int64)
-            return session.run([minilm.OUTPUT], {"input_ids": ids, "attention_mask": mask})[0]
+            return session.run([OUTPUT], {"input_ids": ids, "attention_mask": mask})[0]
 
         return run
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from weft.encoder import Encoder
 from weft.errors import MissingExtraError, ModelError
 from weft.host import ModelFiles
-from weft.models.minilm import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
