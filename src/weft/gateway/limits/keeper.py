@@ -8,7 +8,10 @@ granted in its last quarter of a second, and nothing else. What was reserved and
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from weft.errors import WeftError
@@ -44,7 +47,7 @@ class Keeper:
         database: Where.
         ledger: Of what.
         now_ms: Since 1970.
-        log: Where it is said that writing fails.
+        log: Where it is said that writing fails, and that somebody else writes there too.
     """
 
     def __init__(self, database: Database, ledger: Ledger, *, now_ms: Callable[[], int], log: Log) -> None:
@@ -52,6 +55,7 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
         self._has_failed = False
         self._pruned = -1
+        self._lock: int | None = None
         database.add(SCHEMA)
 
     async def start(self) -> None:
@@ -60,6 +64,13 @@ class Keeper:
         Raises:
             StateError: The file is damaged, or of a newer Weft.
         """
+        place = Path(self._database.place)
+        self._lock = _locked(place.with_suffix(".lock"))
+        if self._lock is None:
+            self._log.warning(
+                f"another gateway counts limits in {place.parent} too: each of them grants the whole limits by itself; "
+                "give each a folder of its own (--data), or have them count together (state.redis)"
+            )
         await self._prune()
         for bucket, span, period, used in await self._database.fetch(
             "SELECT bucket, span, period, used FROM weft_limits"
@@ -74,6 +85,9 @@ class Keeper:
             await asyncio.wait([self._task])
             await self.flush()
         await self._database.aclose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def _write(self) -> None:
         while True:
@@ -129,3 +143,19 @@ class Keeper:
                 month,
             )
         self._pruned = day
+
+
+def _locked(path: Path) -> int | None:
+    """A file that no other process has locked, open; its lock goes with it, however this one ends. None: one has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file of its own: who opens a database's file and closes it takes the locks of this process on it away.
+    file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    if sys.platform != "win32":
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return None
+    return file

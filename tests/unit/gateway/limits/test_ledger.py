@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from weft.gateway.limits.memory import MemoryStore
 from weft.gateway.limits.remote import Beat, Settle, Take
 from weft.gateway.limits.subjects import _network
 from weft.gateway.limits.terms import DAY, GRANTED, MONTH, PLACES, QUEUED, REFUSED, Ask
+from weft.serve.log import Log
 from weft.store.sqlite import SqliteDatabase
 
 NOON = int(datetime(2027, 2, 28, 12, tzinfo=UTC).timestamp() * 1000)
@@ -179,3 +181,24 @@ def test_an_address_of_ipv6_is_a_customers() -> None:
 def test_times_are_written_as_openai_writes_them(ms: int, text: str) -> None:
     """Units of a duration as SDKs and people read it."""
     assert duration(ms) == text
+
+
+async def test_two_gateways_on_one_data_folder_are_told(tmp_path: Path) -> None:
+    """Each of them would grant the whole limit: the second one says so, and none does that comes when the first has ended."""
+    said = io.StringIO()
+
+    def store() -> MemoryStore:
+        log = Log(said, name="limits", pretty=False)
+        return MemoryStore(database=SqliteDatabase(tmp_path / "limits.db"), log=log)
+
+    first, second, third = store(), store(), store()
+    await first.start()
+    assert said.getvalue() == ""
+    await second.start()
+    assert f"another gateway counts limits in {tmp_path} too" in said.getvalue()
+    await second.aclose()
+    await first.aclose()
+    said.truncate(0)
+    await third.start()
+    await third.aclose()
+    assert "another gateway" not in said.getvalue()
