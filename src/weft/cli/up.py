@@ -12,7 +12,7 @@ import msgspec
 
 from weft.cli import placing
 from weft.cli.ports import PORTS
-from weft.errors import UsageError
+from weft.errors import PortTakenError, UsageError
 
 if TYPE_CHECKING:
     from weft.plan import Plans
@@ -158,7 +158,7 @@ def _up(
     name = next(iter(plans.values())).name if plans else path.stem
     said = Announcement(
         name,
-        _base(doors[0]),
+        _base(_shown(doors)),
         token,
         _example(plans, front),
         nearby=_nearby(doors),
@@ -192,18 +192,32 @@ def _doors(front: GatewaySpec | None, host: str | None, port: int | None) -> lis
     from weft.serve import ports
     from weft.serve.doors import Door
 
-    if front is None or not front.listen or host is not None or port is not None:
+    named = host is not None or port is not None
+    found = http_doors(front) if front is not None and not named else []
+    if front is not None:
+        # Those for gRPC hold whatever the command line says; its library would say less clearly that one is taken.
+        try:
+            for listener in ports.bind_all([*found, *grpc_doors(front)]):
+                listener.close()
+        except PortTakenError as error:
+            hint = f"end what listens there, or change 'listen' of the Gateway file ({front.marks.here.file})"
+            raise PortTakenError(error.message, hint=hint) from error
+    if front is None or not front.listen or named:
         asked = host if host is not None else "127.0.0.1"
         return [Door(asked, _port(asked, port))]
-    found = http_doors(front)
-    for listener in ports.bind_all([*found, *grpc_doors(front)]):
-        listener.close()
     if not found:
         raise UsageError(
             "a gateway listens on HTTP too: its health, its page and its metrics are there",
             hint='listen: [{http: "127.0.0.1:8080"}, ...]',
         )
     return found
+
+
+def _shown(doors: Sequence[Door]) -> Door:
+    """The address to show: one that the request shown beside it gets through to, which has no client certificate."""
+    return next(
+        (d for d in doors if d.tls is None or not d.tls.client_ca or not d.tls.is_client_required), doors[0]
+    )
 
 
 def _base(door: Door) -> str:
