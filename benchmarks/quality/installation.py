@@ -15,7 +15,7 @@ from weft.contracts.dataprep import DeleteRequest, IngestRequest
 from weft.contracts.evidence import EvidenceRequest
 from weft.contracts.reranker import RerankRequest
 from weft.contracts.retriever import RetrieveRequest
-from weft.gateway.build import Assembly
+from weft.gateway.assembly import Assembly
 from weft.megaservice import Services
 from weft.plan import check, widen
 from weft.registry.components import Components

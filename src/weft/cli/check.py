@@ -130,7 +130,7 @@ def _look(path: Path, spec: Spec, plans: Plans, data: Path | None) -> list[Found
     """
     from weft.cli.running import host_settings
     from weft.cli.settings import from_environment
-    from weft.gateway.build import Assembly
+    from weft.gateway.assembly import Assembly
     from weft.registry.components import Components
     from weft.serve.log import Log
 

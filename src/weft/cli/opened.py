@@ -16,7 +16,7 @@ from weft.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from weft.cli.running import Running
-    from weft.gateway.build import Assembly
+    from weft.gateway.assembly import Assembly
     from weft.plan import Placed, Plans
 
 

@@ -28,7 +28,7 @@ from weft.spec.gateway import GatewaySpec
 from weft.spec.model import Spec
 
 if TYPE_CHECKING:
-    from weft.gateway.build import Assembly
+    from weft.gateway.assembly import Assembly
     from weft.serve.supervisor import Supervisor
 
 DIGEST_DIGITS: Final = 12

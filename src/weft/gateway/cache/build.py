@@ -17,7 +17,7 @@ from weft.plan.services import plain
 from weft.types import floats
 
 if TYPE_CHECKING:
-    from weft.gateway.build import Assembly
+    from weft.gateway.assembly import Assembly
     from weft.gateway.targets import Target
     from weft.spec.gateway import CacheSpec, RouteSpec
 

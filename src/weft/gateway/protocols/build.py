@@ -10,7 +10,7 @@ from weft.gateway.protocols.shelf import Shelves
 from weft.store.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
-    from weft.gateway.build import Assembly
+    from weft.gateway.assembly import Assembly
     from weft.spec.gateway import RouteSpec
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from frontkit import GATEWAY, TALK, FrontRig
 from switchkit import served
 from weft.gateway import build
-from weft.gateway.build import Assembly
+from weft.gateway.assembly import Assembly
 from weft.http.client import Endpoint
 from weft.registry.components import Components
 from weft.serve.access import Access
