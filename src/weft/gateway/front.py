@@ -47,9 +47,7 @@ class Front:
 
     def lets_in(self, target: str, identity: Identity) -> bool:
         """Whether a caller may have the route that leads to the target of this name."""
-        return all(
-            stage.admits(identity) for stage in self._stages[target] if isinstance(stage, AccessStage)
-        )
+        return all(stage.admits(identity) for stage in self._stages[target] if isinstance(stage, AccessStage))
 
     def admit(self, target: str, request: Request, identity: Identity) -> None:
         """Let a caller have what costs the target nothing.

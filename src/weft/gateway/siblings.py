@@ -90,7 +90,6 @@ def obeying_route(
         look: Gives the switches that this process sees to.
         cancel: Gives one up.
     """
-
     switching = of or app
 
     async def obey(request: Request, context: Context) -> Response:
