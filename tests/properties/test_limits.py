@@ -35,8 +35,8 @@ from weft.gateway.limits.redis import RedisLink
 from weft.gateway.limits.remote import Question, RemoteStore
 from weft.gateway.limits.terms import DAY, GRANTED, MONTH, NEVER, PLACES, QUEUED, REFUSED, Ask, Verdict
 
-BEGIN = int(datetime(2031, 1, 31, 23, 58, 20, tzinfo=UTC).timestamp() * 1000)
-"""A little before a month ends, in a year in which no key of Redis is too old."""
+BEGIN = int(datetime(2031, 1, 31, 23, 59, 50, tzinfo=UTC).timestamp() * 1000)
+"""A moment before a month ends, so that requests begin in one and end in the next, in a year in which no key of Redis is too old."""
 
 LEASE_S = 40.0
 PROCESSES = 3
@@ -299,7 +299,11 @@ class Limiter(RuleBasedStateMachine):
         self.wait(self._tell(request.process, lambda store: store.leave(request.ticket)))
         self.model.leave(request)
 
-    @rule(ms=st.sampled_from([1, 2_999, 3_000, 15_000, 39_999, 40_000, 61_000, 3_600_000, 86_400_000]))
+    @rule(
+        ms=st.sampled_from(
+            [1, 2_999, 3_000, 3_000, 15_000, 15_000, 39_999, 40_000, 61_000, 3_600_000, 86_400_000]
+        )
+    )
     def time_passes(self, ms: int) -> None:
         """All processes are heard of after it; those that were not for a lease are somebody else then."""
         self.now_ms += ms
@@ -395,3 +399,42 @@ def test_redis_decides_as_the_model(redis: RedisServer) -> None:
         return lambda: RemoteStore(RedisLink(redis.url, name, now_ms=now_ms), timeout_s=5, lease_s=LEASE_S)
 
     run_state_machine_as_test(machine(make, has_processes=True), settings=settings(FEW, max_examples=20))
+
+
+async def over_midnight(store: Any, pass_s: Callable[[int], None]) -> list[int]:
+    """What is left of a day when requests of the day before end in it: one that used less, and one that used more."""
+    limit = Ask("day", 25, 10, DAY)
+    less, more = await store.take([limit]), await store.take([limit])
+    pass_s(15)
+    await store.take([limit])
+    store.settle(less.hold, [1])
+    store.settle(more.hold, [12])
+    verdict = await store.take([limit._replace(amount=0)])
+    return list(verdict.left)
+
+
+async def test_what_ends_on_the_next_day_gives_nothing_back_to_it() -> None:
+    """A request is charged to the day on which it began; only what it needed beyond its bound falls on the day of its end."""
+    now = [BEGIN]
+
+    def pass_s(seconds: int) -> None:
+        now[0] += 1000 * seconds
+
+    assert await over_midnight(MemoryStore(now_ms=lambda: now[0]), pass_s) == [25 - 10 - 2]
+
+
+@pytest.mark.system("redis-server")
+async def test_the_same_in_redis(redis: RedisServer) -> None:
+    """Redis counts as memory does."""
+    now = [BEGIN]
+
+    def pass_s(seconds: int) -> None:
+        now[0] += 1000 * seconds
+
+    link = RedisLink(redis.url, "midnight", now_ms=lambda: now[0])
+    store = RemoteStore(link, timeout_s=5, lease_s=LEASE_S)
+    try:
+        await store.look()
+        assert await over_midnight(store, pass_s) == [25 - 10 - 2]
+    finally:
+        await store.aclose()
