@@ -71,7 +71,7 @@ def command(
             continue
         unready += [entry.key for entry in found if entry.state != "fits"]
         if not as_json:
-            _print(path, plans, found, explain=explain)
+            _print(path, spec, plans, found, explain=explain)
     if as_json:
         problems = [
             {
@@ -112,11 +112,14 @@ def _check(path: Path, placement: Path | None, *, split: bool, workers: int) -> 
     return spec, check(spec, Components(), split=split, workers=workers)
 
 
-def _print(path: Path, plans: Plans, found: list[Found], *, explain: bool) -> None:
+def _print(path: Path, spec: Spec, plans: Plans, found: list[Found], *, explain: bool) -> None:
     for plan in plans.values():
         click.echo(f"{path}: {plan.name} {plan.version} is fine ({len(plan.whole.nodes)} nodes)")
         if explain:
             click.echo(plan.explanation)
+    if (front := spec.gateway) is not None:
+        count = len(front.routes)
+        click.echo(f"{path}: gateway {front.name} is fine ({count} route{'' if count == 1 else 's'})")
     for entry in found:
         words = "fits" if entry.state == "fits" else f"not ready: {entry.reason}"
         click.echo(f"  {entry.key} at {entry.where}: {words}")

@@ -88,14 +88,16 @@ def check(reply: Reply) -> Any:
     except msgspec.DecodeError:
         body, readable = None, False
     if reply.status >= 400:
-        raise RemoteError(
-            said(body) or f"the server answered {reply.status}", hint=None if said(body) else _STRANGER
-        )
+        hint = _STRANGER if not said(body) else _UNKNOWN if reply.status == 401 else None
+        raise RemoteError(said(body) or f"the server answered {reply.status}", hint=hint)
     if not readable:
         raise RemoteError("the server's reply is not JSON", hint=_STRANGER)
     return body
 
 
+_UNKNOWN = (
+    "commands send what the environment has as WEFT_ACCESS_TOKEN: a key of this gateway, or its access token"
+)
 _STRANGER = "is that Weft's gateway? say where it is: --url, or WEFT_URL"
 
 
