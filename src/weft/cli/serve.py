@@ -53,12 +53,14 @@ def _serve(
     from weft.registry.components import Components
     from weft.serve import ports
     from weft.serve.access import Access, new_token
+    from weft.serve.descriptors import allow_many
     from weft.serve.doors import LOOPBACK, Door
     from weft.serve.serving import run_single
     from weft.spec.load import loads
     from weft.transport.signing import SERVICE_KEY
 
     ports.bind(host, port).close()  # taken: said before a model is fetched
+    allow_many()
     settings = from_environment()
     info = Components().get(component, folder=Path.cwd())
     # A name without a folder: files beside it are files of the current folder.

@@ -94,11 +94,13 @@ def _up(
     from weft.cli.specs import find
     from weft.gateway.listeners import grpc_doors
     from weft.serve.access import new_token
+    from weft.serve.descriptors import allow_many
     from weft.serve.doors import is_closed
     from weft.serve.serving import run_single
 
     if ends_with_stdin:
         reloading.ends_with_stdin()
+    allow_many()
     settings = from_environment()
     path = find(spec)
     running = Running(

@@ -50,6 +50,10 @@ PRIVATE: Final[tuple[Network, ...]] = tuple(
 )
 """The operator's networks unless others are given: loopback and private ranges."""
 
+SERVICES: Final = ClientLimits(max_connections=1024)
+"""Of the clients of services and models: a stream holds its connection, and one that waits for a free one says nothing
+to its caller. As many as to an upstream."""
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -109,7 +113,7 @@ class Egress:
         ssl_context: For ``https``; None: the system's authorities.
         proxies: Proxy by scheme.
         no_proxy: What is reached directly.
-        limits: Of each client.
+        limits: Of each client; :data:`SERVICES` if left out.
 
     Raises:
         UsageError: A network is none.
@@ -133,7 +137,11 @@ class Egress:
 
         def client(guard: AddressGuard) -> Client:
             return Client(
-                limits=limits, ssl_context=ssl_context, proxies=proxies, no_proxy=no_proxy, resolve=guard
+                limits=limits or SERVICES,
+                ssl_context=ssl_context,
+                proxies=proxies,
+                no_proxy=no_proxy,
+                resolve=guard,
             )
 
         self._ssl_context, self._proxies, self._no_proxy = ssl_context, proxies, no_proxy

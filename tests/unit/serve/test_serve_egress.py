@@ -8,6 +8,7 @@ from weft.errors import InvalidRequestError, UnreachableError, UsageError
 from weft.http.message import Request, Response
 from weft.http.server import Server
 from weft.serve.egress import Egress, hosts_in, inner_guard, named_guard, public_guard
+from weft.spec.gateway import UpstreamSpec
 
 METADATA = ["169.254.169.254", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "100.100.100.200", "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "224.0.0.1", "0.0.0.0", "::"]  # fmt: skip
@@ -92,3 +93,10 @@ async def test_a_users_link_never_reaches_this_machine() -> None:
         egress.public_client("unix:/tmp/x.sock")
     await egress.aclose()
     await server.aclose()
+
+
+def test_a_service_takes_as_many_streams_as_an_upstream() -> None:
+    """A stream holds its connection; those beyond would wait without a word."""
+    egress = Egress()
+    upstream = UpstreamSpec(urls=("http://127.0.0.1:1",)).connections
+    assert egress.inner.limits.max_connections == egress.named.limits.max_connections == upstream
