@@ -25,6 +25,7 @@ IDENTITY: Final = "tests/unit/transport/test_transport_identity.py"
 STORES: Final = "tests/unit/components/store/test_store_promises.py"
 EDGE: Final = "tests/unit/components/store/test_store_qdrant_edge.py"
 PGVECTOR: Final = "tests/unit/components/store/test_store_pgvector.py"
+ARCHIVE: Final = "tests/unit/components/store/test_store_archive.py"
 JOBS: Final = "tests/unit/components/dataprep/test_ingest_jobs.py"
 APART: Final = "tests/tenants/test_apart.py"
 
@@ -323,12 +324,12 @@ _TENANT_IN_SQL: Final = re.compile(r"\b(?:[a-z]\.)?tenant = (?:\?\d?|\$\d|[a-z]\
 _STRINGS: Final = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
 
 IN_SQL: Final[dict[str, tuple[str, ...]]] = {
-    "components/store/passages.py": (TENANTS, EDGE, STORES),
+    "components/store/passages.py": (TENANTS, ARCHIVE, EDGE, STORES),
     "components/store/conditions.py": (TENANTS, EDGE, STORES),
-    "components/store/edge_archive.py": ("tests/unit/components/store/test_store_archive.py",),
+    "components/store/edge_archive.py": (ARCHIVE,),
     "components/store/pgvector.py": (TENANTS, PGVECTOR, STORES),
     "components/store/pg_tables.py": (TENANTS, PGVECTOR, STORES),
-    "components/store/pg_archive.py": ("tests/unit/components/store/test_store_archive.py",),
+    "components/store/pg_archive.py": (ARCHIVE,),
     "components/dataprep/jobs.py": (TENANTS, JOBS),
 }
 """Files with conditions on the tenant in SQL, and the tests that watch over them."""

@@ -84,6 +84,13 @@ async def test_a_snapshot_has_everything_of_everyone(store: Any) -> None:
     assert floats(documents[1].embedding) == pytest.approx(floats(bag(DOG)), abs=1e-6)
 
 
+async def test_a_snapshot_counts_each_tenants_passages(store: Any) -> None:
+    """Files of one name in two tenants have each as many passages as they have."""
+    await fill(store)
+    async with store.snapshot() as snapshot:
+        assert [file.chunks for file in await snapshot.files()] == [1, 1, 1]
+
+
 async def test_an_empty_store_has_an_empty_snapshot(store: Any) -> None:
     """Nothing is nothing, not an error."""
     assert await content(store) == ([], [], [])
