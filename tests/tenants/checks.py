@@ -167,8 +167,13 @@ LISTED: Final = [
             "verifier=verifier, only_signed=verifier is not None": "verifier=verifier",
             "assembly.refuse_strangers_tenants()": "pass",
             "else scoped(contract, call)": "else call",
-            "(access := assembly.desk.stage(rule)) is not None:": "(access := None) is not None:",
         },
+    ),
+    *_of(
+        "gateway/stages.py",
+        ROUTES,
+        TENANTS,
+        changes={"(access := assembly.desk.stage(rule)) is not None": "(access := None) is not None"},
     ),
     # Documents.
     *_of(
