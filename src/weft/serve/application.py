@@ -457,6 +457,8 @@ class Application:
             raise UnavailableError(f"{self.name} is {'starting' if self.state != 'stopped' else 'stopping'}")
         if method in _BODY_METHODS and (content_type := get("content-type")) != "application/json":
             self._check_content_type(request, route, content_type)
+        if method in _BODY_METHODS and (coding := get("content-encoding")) is not None:
+            _check_coding(coding, route)
         if (timeout := get("x-weft-timeout-ms")) is not None and timeout.isdecimal():
             exchange.context.deadline = monotonic() + int(timeout[:12]) / 1000
         return None
@@ -639,6 +641,18 @@ class Application:
 
 def _nowhere(target: str, operation: str) -> tuple[str, bool]:
     raise ModelNotFoundError(f"there is no target '{target}' here", param="target")
+
+
+def _check_coding(coding: str, route: Route) -> None:
+    """Only upstreams are handed what is encoded; nothing of ours decodes a body.
+
+    Raises:
+        UnsupportedMediaTypeError: It is encoded.
+    """
+    if coding.lower() != "identity" and "*/*" not in route.reads:
+        raise UnsupportedMediaTypeError(
+            f"{route.name} reads no encoded body, such as '{coding}'", hint="send it without Content-Encoding"
+        )
 
 
 def _check_text(body: bytes, content_type: str | None) -> None:

@@ -94,3 +94,17 @@ def test_a_log_line_is_one_line_and_writes_nothing_else(pretty: bool) -> None:
         assert all(character.isprintable() or character == "\n" for character in written)
     assert "\x1b" not in written
     assert not [line for line in written.splitlines() if line.startswith("weft: all is well")]
+
+
+@pytest.mark.parametrize(
+    ("coding", "status"), [("gzip", 415), ("br, gzip", 415), ("identity", 200), ("Identity", 200)]
+)
+async def test_an_encoded_body_is_refused_as_such(
+    app: Application, serve: Serve, coding: str, status: int
+) -> None:
+    """And not as JSON that is malformed: the sender would look for the fault in the wrong place."""
+    app.route("POST", "/hello", hello)
+    headers = [("content-type", "application/json"), ("content-encoding", coding)]
+    reply = await (await serve(app)).request("POST", "/hello", b"{}", headers=headers)
+    assert reply.status == status, reply.body
+    assert (b"without Content-Encoding" in reply.body) is (status == 415)
