@@ -143,7 +143,9 @@ def _largest_share(name: str) -> float | None:
     served: Counter[str] = Counter()
     for line in log.read_text(errors="replace").splitlines():
         if line.startswith("{") and f'"route":"{PATH}"' in line:
-            served[json.loads(line)["request_id"][:16]] += 1  # each process begins its ids in a way of its own
+            served[json.loads(line)["request_id"][:16]] += (
+                1  # each process begins its ids in a way of its own
+            )
     total = sum(served.values())
     return 100 * max(served.values()) / total if total and len(served) > 1 else None
 

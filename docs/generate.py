@@ -31,9 +31,9 @@ from weft.serve.docs import curls
 from weft.serve.hosts import HostSettings
 from weft.serve.log import Log
 from weft.serve.openapi import openapi
+from weft.spec.gateway import KINDS
 from weft.spec.keys import Block, Table, keys_of
 from weft.spec.load import load
-from weft.spec.gateway import KINDS
 from weft.spec.model import API_VERSION
 
 HERE = Path(__file__).resolve().parent

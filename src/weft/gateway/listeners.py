@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,9 @@ from weft.serve.accesslog import AccessLog
 from weft.serve.application import Application
 from weft.serve.doors import Door, TlsFiles
 from weft.spec.gateway import GatewaySpec, ListenSpec, TlsSpec
+
+LAST_LINES_S: Final = 1.0
+"""How long the last lines of requests may take to be written at the end."""
 
 HSTS: Final = "max-age=31536000"
 """A year, as browsers' own lists ask for at least; without the subdomains, which may be somebody else's."""
@@ -21,7 +25,7 @@ def furnish(app: Application, spec: GatewaySpec) -> None:
         app.access_log = access = AccessLog(app.log, name=spec.name)
 
         async def flush() -> None:
-            access.flush()
+            await asyncio.to_thread(access.drain, LAST_LINES_S)
 
         app.on_stop.append(flush)
     app.always = [("x-content-type-options", "nosniff")]

@@ -1,8 +1,14 @@
-"""One line for each request that has ended, written in batches: a request pays for noting it, and not for writing it."""
+"""One line for each request that has ended, written in batches and by a thread: requests wait for no reader of the log.
+
+A pipe that nobody reads takes 64 KB and then holds up who writes to it. Here that holds up the thread only; what comes
+meanwhile is dropped beyond a bound, counted, and told once somebody reads again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -18,7 +24,10 @@ FLUSH_S: Final = 0.05
 """Between a request's end and its line: nobody who reads along notices."""
 
 MAX_HELD: Final = 10_000
-"""Lines that wait; with more they are written at once."""
+"""Lines that wait for their time; with more they are handed to the thread at once."""
+
+MAX_WAITING: Final = 64
+"""Batches that wait for the thread; with more, batches are dropped."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,6 +70,10 @@ class AccessLog:
         self._log, self._name = log, name
         self._held: list[Line] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._batches: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._written = threading.Condition()
+        self._waiting = self._dropped = 0
+        self._thread: threading.Thread | None = None
 
     def note(self, route: Route | None, status: int, seconds: float, context: Context) -> None:
         """A request has ended."""
@@ -80,21 +93,49 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Have what is held written."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         held, self._held = self._held, []
         if not held:
             return
+        with self._written:
+            if self._waiting >= MAX_WAITING:
+                self._dropped += len(held)
+                return
+            self._waiting += 1
+        self._batches.put(self._text(held))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="access log", daemon=True)
+            self._thread.start()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until all is written, for at most so long; whether it is."""
+        self.flush()
+        with self._written:
+            return self._written.wait_for(lambda: not self._waiting, timeout_s)
+
+    def _write(self) -> None:
+        while True:
+            text = self._batches.get()
+            self._log.write(text)
+            with self._written:
+                self._waiting -= 1
+                dropped, self._dropped = self._dropped, 0
+                self._written.notify_all()
+            if dropped:
+                message = f"{dropped} requests have no line in this log: nobody was reading it"
+                self._log.warning(message)
+
+    def _text(self, held: list[Line]) -> str:
         if self._log.pretty:
             now = time.strftime("%H:%M:%S")
-            self._log.write("".join(f"{now} {self._name}: {_for_people(line)}\n" for line in held))
-            return
+            return "".join(f"{now} {self._name}: {_for_people(line)}\n" for line in held)
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         for line in held:
             line.time = stamp
-        self._log.write((b"\n".join(map(_encode, held)) + b"\n").decode())
+        return (b"\n".join(map(_encode, held)) + b"\n").decode()
 
 
 def _for_people(line: Line) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from frontkit import GATEWAY, TALK, FrontRig, ask
 from weft.context import Context, Identity
 from weft.http.message import Response
 from weft.serve.access import Access
-from weft.serve.accesslog import MAX_HELD, AccessLog
+from weft.serve.accesslog import MAX_HELD, MAX_WAITING, AccessLog
 from weft.serve.compression import accepts_gzip, compressed
 from weft.serve.log import Log
 from weft.types import Usage
@@ -124,7 +125,7 @@ async def test_each_request_is_a_line(rig: FrontRig) -> None:
     await ask(gateway, "/nowhere/secret", headers={"x-request-id": "two"})
     assert rig.app is not None
     assert rig.app.access_log is not None
-    rig.app.access_log.flush()
+    assert rig.app.access_log.drain(10)
     lines = [msgspec.json.decode(line) for line in rig.log.getvalue().splitlines()]
     (first, second) = [line for line in lines if line["message"] == "request"]
     assert (first["route"], first["method"], first["status"]) == ("/v1/chat/completions", "POST", 200)
@@ -169,8 +170,31 @@ async def test_lines_for_people_and_in_batches() -> None:
     written.clear()
     for _ in range(MAX_HELD + 1):
         log.note(None, 200, 0.0, context)
-    assert len(written) == 1
-    log.flush()
+    assert log.drain(10)
+    assert len(written) == 2
+
+
+async def test_a_log_that_nobody_reads_holds_up_nobody() -> None:
+    """Batches wait up to a bound; what is dropped beyond it is counted, and told when somebody reads again."""
+    reading, written = threading.Event(), []
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            assert reading.wait(10)
+            written.append(text)
+            return len(text)
+
+    log = AccessLog(Log(Pipe(), name="front", pretty=False), name="front")
+    for _ in range(MAX_WAITING + 2):
+        log.note(None, 200, 0.0, Context("r"))
+        log.flush()
+    assert not log.drain(0.01)
+    reading.set()
+    assert log.drain(10)
+    async with asyncio.timeout(10):
+        while not any("2 requests have no line in this log" in text for text in written):
+            await asyncio.sleep(0.005)
+    assert sum('"message":"request"' in text for text in written) == MAX_WAITING
 
 
 async def test_an_upload_is_refused_while_it_comes_in(rig: FrontRig) -> None:

@@ -191,4 +191,4 @@ def test_the_page_shows_what_a_route_adds_to_a_schema() -> None:
     assert "<code>kind</code><td><code>&quot;2.0&quot;</code>" in page
     assert '<a href="#schema-Asked">Asked</a>' in page
     assert "Limits: 60 requests a minute." in page
-    assert '{&quot;kind&quot;: &quot;2.0&quot;}' in page
+    assert "{&quot;kind&quot;: &quot;2.0&quot;}" in page
