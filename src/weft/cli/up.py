@@ -205,6 +205,10 @@ def _doors(front: GatewaySpec | None, host: str | None, port: int | None) -> lis
             hint = f"end what listens there, or change 'listen' of the Gateway file ({front.marks.here.file})"
             raise PortTakenError(error.message, hint=hint) from error
     if front is None or not front.listen or named:
+        if front is not None and front.listen:
+            click.echo(
+                "--host and --port take the place of the Gateway file's 'listen', TLS included.", err=True
+            )
         asked = host if host is not None else "127.0.0.1"
         return [Door(asked, _port(asked, port))]
     if not found:

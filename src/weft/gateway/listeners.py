@@ -31,7 +31,7 @@ def furnish(app: Application, spec: GatewaySpec) -> None:
     app.always = [("x-content-type-options", "nosniff")]
     # Not of a loopback address: a browser would take it for every server on this machine, whatever its port.
     if any(door.tls is not None and not door.is_loopback for door in http_doors(spec)):
-        app.always.append(("strict-transport-security", HSTS))
+        app.over_tls = [("strict-transport-security", HSTS)]
 
 
 def http_doors(spec: GatewaySpec) -> list[Door]:

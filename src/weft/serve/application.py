@@ -174,7 +174,7 @@ class Application:
         on_start: Awaited in order by :meth:`start`; while they run, only open routes are served.
         access_log: Where each request is noted that has ended; None: nowhere.
         compress_from: Whole replies of so many bytes and more are compressed for who takes them; None: none is.
-        always: Headers of every reply.
+        always, over_tls: Headers of every reply, and of every reply over TLS.
         beside: Servers of other protocols in front of it, started after it and drained with its own.
         on_stop: Awaited in reverse order by :meth:`stop`, each whatever became of the others.
         ready_checks: Service name to a check: True is ready; False, or why not, is not.
@@ -223,6 +223,7 @@ class Application:
         self.access_log: AccessLog | None = None
         self.compress_from: int | None = None
         self.always: list[tuple[str, str]] | None = None
+        self.over_tls: list[tuple[str, str]] | None = None
         self.path_of: Callable[[str, str], tuple[str, bool]] = _nowhere
         self.schemes: dict[str, dict[str, Any]] = {}
         self.lets_anonymous = False
@@ -287,6 +288,8 @@ class Application:
         context = Context(request_id, traceparent=get("traceparent"))
         era = self.era
         exchange = request.scope = Exchange(context, perf_counter(), era)
+        if self.over_tls is not None and request.scheme == "https":
+            exchange.headers = self.over_tls
         era.in_flight += 1
         status, is_streaming = CLIENT_GONE, False
         try:
@@ -471,7 +474,7 @@ class Application:
             raise ForbiddenError(
                 f"pages of '{origin}' may not call this server", hint="add it to the origins that may"
             )
-        exchange.headers = access.cross_origin(origin)
+        exchange.headers = [*(exchange.headers or ()), *access.cross_origin(origin)]
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return Response(204, access.preflight, content_type="")
         return None

@@ -15,8 +15,10 @@ import msgspec
 import pytest
 
 from frontkit import GATEWAY, TALK, FrontRig, ask
+from papers import Papers
 from weft.context import Context, Identity
-from weft.http.message import Response
+from weft.errors import PayloadTooLargeError
+from weft.http.message import Headers, Request, Response
 from weft.serve.access import Access
 from weft.serve.accesslog import MAX_HELD, MAX_WAITING, AccessLog
 from weft.serve.compression import accepts_gzip, compressed
@@ -199,8 +201,6 @@ async def test_a_log_that_nobody_reads_holds_up_nobody() -> None:
 
 async def test_an_upload_is_refused_while_it_comes_in(rig: FrontRig) -> None:
     """A form is counted as it is read, whatever length was declared."""
-    from weft.errors import PayloadTooLargeError
-    from weft.http.message import Headers, Request
 
     class Source:
         length = None
@@ -217,3 +217,25 @@ async def test_an_upload_is_refused_while_it_comes_in(rig: FrontRig) -> None:
 
     with pytest.raises(PayloadTooLargeError, match="larger than 100 bytes"):
         await read()
+
+
+async def test_an_encoded_slash_is_none(rig: FrontRig) -> None:
+    """What a proxy in front holds back by its path is not had by another way to write that path."""
+    gateway = await rig.gateway(spec())
+    for path in ("/v1%2fgreet", "/v1%2Fgreet", "%2fv1/greet"):
+        assert (await ask(gateway, path.replace("%2fv1", "/%2fv1")))[0] == 404
+
+
+async def test_only_a_reply_over_tls_speaks_of_it(
+    rig: FrontRig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Strict-Transport-Security is for who came by TLS, from a gateway that is not on loopback alone."""
+    papers = Papers(tmp_path_factory.mktemp("papers"))
+    tls = f"{{cert: {papers.server[0]}, key: {papers.server[1]}}}"
+    await rig.gateway(spec(f'listen: [{{https: ":1", tls: {tls}}}, {{http: "127.0.0.1:1"}}]'))
+    assert rig.app is not None
+    seen = {}
+    for scheme in ("http", "https"):
+        reply = await rig.app(Request("GET", "/nowhere", "/nowhere", "", Headers([]), scheme=scheme))
+        seen[scheme] = dict(reply.headers).get("strict-transport-security")
+    assert seen == {"http": None, "https": "max-age=31536000"}
