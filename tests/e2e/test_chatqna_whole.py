@@ -34,7 +34,7 @@ def test_the_answer_quotes_its_source(gateway: Gateway) -> None:
 
 
 def test_a_stream_gives_the_quote_first_and_ends_with_its_usage(gateway: Gateway) -> None:
-    """The first content is the quotation, chunks follow, and the usage comes in a chunk of its own."""
+    """The first content is the quotation, the small model's words follow by the sentence, the usage in a chunk of its own."""
     chunks = list(
         gateway.client().chat.completions.create(
             model="chatqna@1",
@@ -46,7 +46,7 @@ def test_a_stream_gives_the_quote_first_and_ends_with_its_usage(gateway: Gateway
     )
     contents = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
     assert "30 days of leave" in contents[0]
-    assert len(contents) > 3
+    assert len(contents) > 1
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens > 0
 
