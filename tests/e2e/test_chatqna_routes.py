@@ -169,7 +169,7 @@ def test_every_curl_line_works(curl: Curl) -> None:
                 assert not (isinstance(answer, dict) and answer.get("error")), (line, body)
             elif kind == "text/event-stream":
                 assert body.rstrip().splitlines()[-1].startswith(ENDS), (line, body)
-                assert '"error"' not in body, (line, body)
+                assert '"error"' not in body.replace('"error":null', ""), (line, body)
     finally:  # the page deletes the handbook, which other tests ask
         curl("curl http://localhost:8080/v1/dataprep/ingest -F files=@handbook.txt")
 
