@@ -41,7 +41,6 @@ _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n" % _
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=%\-]*)(?::[0-9]*)?").fullmatch
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE).fullmatch
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE).match
-_ENCODED_SLASH = re.compile(rb"%2[fF]").sub
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
 # Chunk extensions may be there (RFC 9112, 7.1.1) and mean nothing to us; 256 bytes are plenty for any seen in the wild.
@@ -265,9 +264,7 @@ def _read_target(parsed: RequestHead, target: bytes) -> bytes | None:
     parsed.raw_path, parsed.query = raw_path.decode("ascii"), query.decode("ascii")
     parsed.path = parsed.raw_path
     if b"%" in raw_path:
-        # A slash that was encoded is none between segments: what is written so must not pass where the path itself is
-        # held back, by a proxy in front, say.
-        decoded = unquote_to_bytes(_ENCODED_SLASH(b"%252F", raw_path))
+        decoded = unquote_to_bytes(raw_path)
         if _BAD_PERCENT(raw_path) is not None or b"\0" in decoded:
             raise ProtocolError("malformed percent-encoding in the path")
         try:

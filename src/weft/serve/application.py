@@ -399,6 +399,10 @@ class Application:
         path = self.router.exact.get(request.path)
         if path is None and (match := self.router.match(request.path)) is not None:
             path, exchange.named = match
+        if "%" in request.raw_path and "%2f" in request.raw_path.lower():
+            # A slash that was encoded is none between segments, and part of none: what a proxy in front holds back by its
+            # path must not be had by another way to write that path.
+            path = exchange.named = None
         method = request.method
         route = None
         if path is not None:
