@@ -16,9 +16,16 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from frontkit import GATEWAY, TALK, FrontRig, ask
 from papers import Papers
+from weft.context import Context
+from weft.errors import UnreachableError
 from weft.gateway.grpc import messages
 from weft.gateway.grpc.compile import COMPILED, compiled
 from weft.gateway.grpc.server import GrpcServer
+from weft.http.message import Request, StreamResponse
+from weft.serve.access import Access
+from weft.serve.application import Application
+from weft.serve.doors import Door
+from weft.serve.log import Log
 
 LISTEN = 'listen: [{http: "127.0.0.1:0"}, {grpc: "127.0.0.1:0"}]\n'
 ROUTE = "  - {path: /v1/greet, megaservice: talk}\n"
@@ -129,6 +136,57 @@ async def test_errors_have_their_status_and_code(rig: FrontRig) -> None:
         grpc.StatusCode.INVALID_ARGUMENT,
         "'json' is no JSON object",
     )
+
+
+async def test_a_stream_that_fails_before_its_first_word_has_its_status(rig: FrontRig) -> None:
+    """A model that cannot be had is UNAVAILABLE with its code, streamed as well as whole."""
+    spec = TALK.replace('"./chat.py:Chat"', 'openai-chat, config: {url: "http://127.0.0.1:9/v1", model: m}')
+    await rig.gateway(spec + GATEWAY.replace("routes:\n", LISTEN + "routes:\n") + ROUTE)
+    assert rig.app is not None
+    (server,) = rig.app.beside
+    assert isinstance(server, GrpcServer)
+    await server.start()
+    rig.stack.push_async_callback(server.aclose)
+    calls = await client(rig, server.port)
+
+    async def streamed() -> None:
+        async for _ in calls.stream("Chat/Stream", messages.ChatChunk)(question()):
+            pass
+
+    for call in (calls.unary("Chat/Complete", messages.ChatResponse)(question()), streamed()):
+        error = await failing(call)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE, error.details()
+        assert ("weft-code", "unreachable") in tuple(error.trailing_metadata() or ())
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_what_is_relayed_is_no_reply_when_it_is_an_error(rig: FrontRig, status: int) -> None:
+    """Blocks that break off, or that came with an error's status, end the call with that error."""
+    app = Application(name="relay", version="1", access=Access(), log=Log(rig.log, name="t", pretty=False))
+
+    async def body() -> AsyncIterator[bytes]:
+        if status == 200:
+            raise UnreachableError("the backend went away")
+        yield b'{"error": {"message": "not now", "code": "unavailable"}}'
+
+    async def relay(request: Request, context: Context) -> StreamResponse:
+        return StreamResponse(body(), status, content_type="application/json")
+
+    app.route("POST", "/v1/chat/completions", relay, errors="openai")
+    await app.start()
+    server = GrpcServer(app, Door("127.0.0.1", 0))
+    await server.start()
+    rig.stack.push_async_callback(server.aclose)
+    calls = await client(rig, server.port)
+
+    async def streamed() -> None:
+        async for _ in calls.stream("Chat/Stream", messages.ChatChunk)(question()):
+            pass
+
+    for call in (calls.unary("Chat/Complete", messages.ChatResponse)(question()), streamed()):
+        error = await failing(call)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE, error.details()
+        assert ("the backend went away" if status == 200 else "not now") in str(error.details())
 
 
 async def test_a_routes_rules_hold(rig: FrontRig) -> None:

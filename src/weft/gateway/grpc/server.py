@@ -156,24 +156,31 @@ class GrpcServer:
         return path, msgspec.json.encode(fields)
 
     async def _whole(self, path: str, body: bytes, context: Any) -> bytes:
-        reply = await self._app(_request(path, body, context, self._door))
-        if isinstance(reply, StreamResponse):
-            return b"".join([block async for block in _blocks(reply)])
+        request = _request(path, body, context, self._door)
+        reply = await self._app(request)
         await _metadata(reply, context)
+        if isinstance(reply, StreamResponse):
+            content = b"".join([block async for block in self._blocks(reply, request, context)])
+        else:
+            content = reply.body
         if reply.status >= 400:
-            await _fail(reply, context)
-        return reply.body
+            await _fail(reply.status, content, context)
+        return content
 
     async def _events(self, path: str, body: bytes, context: Any) -> AsyncIterator[bytes]:
         """The data of each event of a streamed reply; an error in the middle ends the call with its status."""
-        reply = await self._app(_request(path, body, context, self._door))
+        request = _request(path, body, context, self._door)
+        reply = await self._app(request)
         await _metadata(reply, context)
         if isinstance(reply, Response):
             if reply.status >= 400:
-                await _fail(reply, context)
+                await _fail(reply.status, reply.body, context)
             await _abort(context, 501, "this target does not stream", "unsupported_parameter")
+        if reply.status >= 400:
+            content = b"".join([block async for block in self._blocks(reply, request, context)])
+            await _fail(reply.status, content, context)
         reader = SSEReader()
-        async for block in _blocks(reply):
+        async for block in self._blocks(reply, request, context):
             for event in reader.feed(block):
                 if event.event != "message" or event.data == _DONE:
                     continue
@@ -181,6 +188,19 @@ class GrpcServer:
                     message, code = told(msgspec.json.decode(event.data))
                     await _abort(context, STREAM_CODES.get(code, 500), message, code)
                 yield event.data
+
+    async def _blocks(self, reply: StreamResponse, request: Request, context: Any) -> AsyncIterator[bytes]:
+        """What a streamed reply sends; one that fails without words of its own ends the call as its error's reply would."""
+        blocks = _sent(reply)
+        while True:
+            try:
+                block = await anext(blocks)
+            except StopAsyncIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - the application makes the reply of it, and logs what is not on purpose
+                failed = self._app.on_error(error, request)
+                await _fail(failed.status, failed.body, context)
+            yield block
 
     async def _read(self, make: Callable[[Mapping[str, Any]], Any], data: bytes, context: Any) -> Any:
         try:
@@ -190,7 +210,7 @@ class GrpcServer:
             await _abort(context, 502, f"the reply is no chat reply: {error}", BackendReplyError.code)
 
 
-async def _blocks(reply: StreamResponse) -> AsyncIterator[bytes]:
+async def _sent(reply: StreamResponse) -> AsyncIterator[bytes]:
     """What a streamed reply sends, block by block, as the HTTP server would send it."""
     failure: Exception | None = None
     try:
@@ -258,12 +278,12 @@ async def _metadata(reply: Response | StreamResponse, context: Any) -> None:
     await context.send_initial_metadata(tuple(sent))
 
 
-async def _fail(reply: Response, context: Any) -> NoReturn:
+async def _fail(http_status: int, content: bytes, context: Any) -> NoReturn:
     try:
-        body = msgspec.json.decode(reply.body, type=dict[str, Any])
+        body = msgspec.json.decode(content, type=dict[str, Any])
     except msgspec.DecodeError:
         body = {}
-    await _abort(context, reply.status, *told(body))
+    await _abort(context, http_status, *told(body))
 
 
 async def _abort(context: Any, http_status: int, message: str, code: str) -> NoReturn:
